@@ -32,7 +32,7 @@ Every combination of values is a setting, and so is every combination of a `swee
 Each has 3 runs first (or `repeats`, if more), and those that are left twice as many after each
 rung, up to 24. A setting is dropped when its interval lies entirely on the worse side of the best
 one's. Exit codes: 0 one setting is left, or those left are equal; 1 undecided, the budget is spent,
-or llmbench itself did not keep up; 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
+other programs disturbed runs or llmbench itself did not keep up; 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
 SIGHUP.
 """
 
@@ -269,6 +269,10 @@ def _print(arguments: argparse.Namespace, settings: Settings, cost: Cost, page: 
     console.print(Fitting(table), Text(table.note, "dim"))
     for setting, reason in settings.failures.items():
         console.print(Text.assemble(("failed", "bold red"), f"  {setting}  {reason}"))
+    for setting, messages in settings.doubts.items():
+        console.print(
+            Text.assemble(("in doubt", "bold yellow"), f"  {setting}  {' '.join(messages)}")
+        )
     for sentence in settings.fronts:
         console.print(Text(sentence))
     console.print(Text(f"cost  {cost}\nreport  {page}"))

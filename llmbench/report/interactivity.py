@@ -88,7 +88,10 @@ def rates(drawn: Sequence[Line], metric: str) -> list[float]:
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
-    """Return the measured and the interpolated points of the front, for JSON."""
+    """Return the measured and the interpolated points of the front, for JSON.
+
+    A metric that a line has nowhere has its measured points alone, with the reasons.
+    """
     drawn = lines(results)
     return [row for metric in AGAINST for line in drawn for row in _rows(drawn, line, metric)]
 
@@ -99,7 +102,8 @@ def _rows(drawn: Sequence[Line], line: Line, metric: str) -> Iterator[dict[str, 
     for at, case in line.cases:
         measured = _fields(rate_of(case).value, line.against(case, metric))
         yield {**about, "load": at, **measured}
-    for rate in rates(drawn, metric):
+    is_known = any(point.against for point in line.points(metric))
+    for rate in rates(drawn, metric) if is_known else ():
         yield {**about, **_fields(rate, value_at(line.points(metric), rate))}
 
 

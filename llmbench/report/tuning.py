@@ -14,6 +14,8 @@ from llmbench.campaign.tuning import Trial, Tuning
 from llmbench.report import table
 from llmbench.report.table import Cell, Column, Table, show, show_interval
 from llmbench.report.wording import listed
+from llmbench.runs.caveats import Caveat, message_of_all
+from llmbench.runs.run import Run
 from llmbench.runs.run_set import RunSet
 
 LATENCY, THROUGHPUT = "e2e_p50", "output_tokens_per_second"
@@ -31,10 +33,20 @@ def settings_of(tuning: Tuning, stored: RunSet, against: Sequence[str]) -> Setti
     ``against`` are the metrics of the fronts; by default a latency (or the throughput, if the
     objective is a latency) and, if measured, energy per token.
     """
-    estimates = {case: across(runs) for case, runs in stored.by_case().items()}
+    by_case = stored.by_case()
+    estimates = {case: across(runs) for case, runs in by_case.items()}
     points = {name: case.point for name, case in stored.cases.items()}
     chosen = list(against) or _default(tuning.objective.metric, estimates)
-    return Settings(tuning, estimates, points, chosen)
+    doubts = {case: found for case, runs in by_case.items() if (found := _doubts(runs))}
+    return Settings(tuning, estimates, points, chosen, doubts)
+
+
+def _doubts(runs: Sequence[Run]) -> list[str]:
+    """Return what disturbed runs of a setting, also in their last attempt."""
+    alike: dict[tuple[str, ...], list[Caveat]] = {}
+    for caveat in (caveat for run in runs for caveat in run.contaminations):
+        alike.setdefault(caveat.key, []).append(caveat)
+    return [message_of_all(caveats) for caveats in alike.values()]
 
 
 def _default(metric: str, estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
@@ -45,18 +57,26 @@ def _default(metric: str, estimates: Mapping[str, Mapping[str, Estimate]]) -> li
 
 @dataclass(frozen=True)
 class Settings:
-    """A search and the metrics of each of its settings; ``against`` are those of the fronts."""
+    """A search and the metrics of each of its settings; ``against`` are those of the fronts.
+
+    ``doubts`` has the settings that were disturbed by other programs, with what it was.
+    """
 
     tuning: Tuning
     estimates: Mapping[str, Mapping[str, Estimate]]
     points: Mapping[str, dict[str, Any]]
     against: Sequence[str]
+    doubts: Mapping[str, Sequence[str]]
 
     @property
     def is_decided(self) -> bool:
-        """Whether one setting, or one of equal ones, can be recommended."""
+        """Whether one setting, or one of equal ones, can be recommended.
+
+        As everywhere, no claim rests on disturbed runs.
+        """
         is_ended = self.tuning.outcome in ("found", "equal")
-        return is_ended and not any(trial.limited for trial in self.tuning.left)
+        is_limited = any(trial.limited for trial in self.tuning.left)
+        return is_ended and not is_limited and not self.doubts
 
     @property
     def label(self) -> str:
@@ -104,8 +124,8 @@ class Settings:
     def _quantity(self, value: float) -> str:
         unit = METRICS[self.tuning.objective.metric].unit
         text = show(value, unit)
-        is_scaled = unit in table.SCALES or not unit
-        return text if is_scaled else f"{text} {unit}"
+        is_named = unit in table.SCALES or self.label.endswith(unit)
+        return text if is_named else f"{text} {unit}"
 
     # -- the table ---------------------------------------------------------------------------------
 
@@ -211,6 +231,7 @@ class Settings:
             "dropped_after_rung": trial.rung,
             "reason": trial.reason or None,
             "harness": list(trial.limited),
+            "doubts": list(self.doubts.get(trial.setting, ())),
             "runs": len(trial.values),
             **_interval(estimate),
             "against": {metric: self._against(trial, metric) for metric in self.against},

@@ -19,8 +19,8 @@ from llmbench.report.table import Cell, Column, Table
 PER_USER = "tokens/s per user"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 CAPTION = (
-    "One line per backend and setting, one point per load, labeled with the load. Tokens/s per "
-    "user are 1 / TPOT p50. Whiskers are intervals over processes; right and {better} is better."
+    "One line per backend and setting, one point per load, labeled with the rate or the number of "
+    "concurrent requests. Tokens/s per user are 1 / TPOT p50. Whiskers are intervals over processes; right and {better} is better."
 )
 NOTE = (
     "Interpolated linearly between the nearest loads of each process, with the t interval over "
@@ -40,7 +40,7 @@ def interactivity(results: Results) -> list[tuple[Chart, Table]]:
 
 
 def _chart(drawn: Sequence[Line], metric: str) -> Chart:
-    title = f"{_label(drawn, metric)} against {PER_USER}"
+    title = f"{_title(drawn, metric)} against {PER_USER}"
     traces = [_trace(number, line, metric) for number, line in enumerate(drawn)]
     figure = go.Figure(
         [trace for trace in traces if trace.x],
@@ -66,6 +66,11 @@ def _label(drawn: Iterable[Line], metric: str) -> str:
     return f"output tokens/s per {' or '.join(sorted({line.devices.kind for line in drawn}))}"
 
 
+def _title(drawn: Iterable[Line], metric: str) -> str:
+    label = _label(drawn, metric)
+    return label[:1].upper() + label[1:]
+
+
 def _trace(number: int, line: Line, metric: str) -> go.Scatter:
     known = [
         (at, case.index, x, y)
@@ -80,15 +85,21 @@ def _trace(number: int, line: Line, metric: str) -> go.Scatter:
         meta={"cases": [index for _, index, _, _ in known]},
         name=name,
         mode="lines+markers+text",
-        text=[safe(at) if len(line.cases) > 1 else name for at, *_ in known],
-        textposition="top right",
+        text=[safe(_short(at)) if len(line.cases) > 1 else name for at, *_ in known],
+        textposition="bottom left" if number % 2 else "top right",
+        textfont={"color": color},
         cliponaxis=False,
-        line={"color": color, "width": 2, "dash": palette.case_dash(number)},
+        line={"color": color, "width": 2},
         marker={"size": 8, "symbol": SYMBOLS[number % len(SYMBOLS)]},
         error_x=_whiskers([x for *_, x, _ in known], color),
         error_y=_whiskers([y for *_, y in known], color),
         hovertemplate=f"{name}, %{{text}}<br>%{{x:.4~g}} {PER_USER}<br>%{{y:.4~g}}<extra></extra>",
     )
+
+
+def _short(load: str) -> str:
+    """Return the label of a load: ``4/s``, or the number of concurrent requests."""
+    return load.removeprefix("concurrency ")
 
 
 def _whiskers(estimates: Sequence[Estimate], color: str) -> dict[str, Any] | None:
@@ -116,7 +127,7 @@ def points_table(drawn: Sequence[Line], metric: str) -> Table:
         for line in drawn
         for at, case in line.cases
     )
-    return Table(f"{_label(drawn, metric)} against {PER_USER}", columns, made)
+    return Table(f"{_title(drawn, metric)} against {PER_USER}", columns, made)
 
 
 def asked_table(drawn: Sequence[Line], metric: str) -> Table:
@@ -128,7 +139,7 @@ def asked_table(drawn: Sequence[Line], metric: str) -> Table:
         for line in drawn
         if len(line.cases) > 1
     )
-    title = f"{_label(drawn, metric)} at a number of {PER_USER}"
+    title = f"{_title(drawn, metric)} at a number of {PER_USER}"
     return Table(title, columns, made, " ".join((NOTE, *table.reasons(made))))
 
 

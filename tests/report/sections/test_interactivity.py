@@ -45,8 +45,8 @@ def test_a_line_has_a_point_per_load_and_its_label(make: Any, tmp_path: Path) ->
 def test_money_per_token_has_a_chart_if_the_price_is_known(make: Any, tmp_path: Path) -> None:
     charts = interactivity(swept(make, tmp_path, price_per_hour=2.0))
     assert [chart.title for chart, _ in charts] == [
-        "output tokens/s per machine against tokens/s per user",
-        "cost per 1M output tokens against tokens/s per user",
+        "Output tokens/s per machine against tokens/s per user",
+        "Cost per 1M output tokens against tokens/s per user",
     ]
 
 
@@ -96,13 +96,20 @@ def test_json_has_the_measured_and_the_interpolated_points(make: Any, tmp_path: 
     at = {p["tokens_per_second_per_user"]: p for p in throughput if p["load"] is None}
     assert at[20.0]["value"] is None
     assert at[20.0]["reason"].startswith("outside the measured range")
+    energy = [p for p in points if p["metric"] == "energy_joules_per_output_token"]
+    assert [(p["load"], p["value"]) for p in energy] == [
+        ("1/s", None),
+        ("2/s", None),
+        ("4/s", None),
+    ]
+    assert all(p["reason"] for p in energy)
     assert at[100.0]["low"] < at[100.0]["value"] < at[100.0]["high"]
 
 
 def test_the_page_has_the_section(make: Any, tmp_path: Path) -> None:
     page = pages.report(swept(make, tmp_path).run_set)
     assert '<h2 id="interactivity">Interactivity</h2>' in page
-    assert "output tokens/s per machine at a number of tokens/s per user" in page
+    assert "Output tokens/s per machine at a number of tokens/s per user" in page
 
 
 def test_tokens_per_second_per_user_are_the_reciprocal_of_the_median_tpot(
