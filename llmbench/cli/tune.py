@@ -32,8 +32,8 @@ Every combination of values is a setting, and so is every combination of a `swee
 Each has 3 runs first (or `repeats`, if more), and those that are left twice as many after each
 rung, up to 24. A setting is dropped when its interval lies entirely on the worse side of the best
 one's. Exit codes: 0 one setting is left, or those left are equal; 1 undecided, the budget is spent,
-other programs disturbed runs or llmbench itself did not keep up; 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
-SIGHUP.
+other programs disturbed runs or llmbench itself did not keep up; 2 bad input, 130 interrupted by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 

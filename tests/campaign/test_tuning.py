@@ -16,6 +16,8 @@ from llmbench.campaign.process import Installation
 from llmbench.campaign.tuning import FIRST, MOST, Measured, Objective, Tuning, search
 from llmbench.cli import main
 from llmbench.runs import store
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.run import Run
 from llmbench.scenario.rng import stream
 
 Capture = pytest.CaptureFixture[str]
@@ -294,3 +296,17 @@ def test_ctrl_c_leaves_the_finished_runs(
     assert main(tuned(tmp_path, "--json", "--resume")) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["cost"]["runs"], result["cost"]["measured"]) == (9, 5)
+
+
+@pytest.mark.usefixtures("contaminations")
+def test_nothing_is_recommended_if_other_programs_disturbed_runs(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = Caveat("other-load", percent=40)
+    monkeypatch.setattr(Run, "contaminations", [disturbed])
+    assert main(tuned(tmp_path, "--json", rerun_contaminated=0)) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert (result["outcome"], result["best"]) == ("found", None)
+    assert result["settings"][0]["doubts"] == [disturbed.message]
+    assert main(tuned(tmp_path, "--resume", rerun_contaminated=0)) == 1
+    assert "in doubt  fake, engine.slots=1  Other programs used 40 %" in capsys.readouterr().out

@@ -20,7 +20,8 @@ PER_USER = "tokens/s per user"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 CAPTION = (
     "One line per backend and setting, one point per load, labeled with the rate or the number of "
-    "concurrent requests. Tokens/s per user are 1 / TPOT p50. Whiskers are intervals over processes; right and {better} is better."
+    "concurrent requests. Tokens/s per user are 1 / TPOT p50. Whiskers are intervals over "
+    "processes; right and {better} is better."
 )
 NOTE = (
     "Interpolated linearly between the nearest loads of each process, with the t interval over "
