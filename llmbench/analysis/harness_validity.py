@@ -107,8 +107,10 @@ def _symptoms(
     client = run.backend_report.get("client") or {}
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not report whether its client kept up"
-    if run.summary is not None:
+    elif run.summary is not None:
         yield "unknown", "a baseline file does not say whether the harness kept up"
+    if lag := _reported_lag(run):
+        yield lag
     if "loop_lag_p99" in client and arrays.good["last_stamp_lag"].null_count:
         yield "unknown", "a run of version 0.2 or older lacks the lag of its stamps"
     if added:
@@ -116,6 +118,19 @@ def _symptoms(
     share = client.get("core_share")
     if share is not None:
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its CPU core"
+
+
+def _reported_lag(run: Run) -> tuple[Rating, str] | None:
+    """Return the rating of the lag that a tool without requests reports; None if it reports none.
+
+    Its latencies exclude the lag, so its p99 is judged by the bounds of the TTFT's p99.
+    """
+    lag, ttft = ((run.summary or {}).get(key) for key in ("send_lag_p99", "service_ttft_p99"))
+    if not lag or not ttft:
+        return None
+    bounds = [max(share * ttft[0], MIN_ADDED_SECONDS) for share in ADDED_SHARE]
+    reason = f"it sent requests up to {format_duration(lag[0])} late (p99)"
+    return _rated(lag[0], bounds), reason
 
 
 def _of_added(arrays: RecordArrays, added: dict[str, float]) -> Iterator[tuple[Rating, str]]:

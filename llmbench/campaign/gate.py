@@ -87,6 +87,18 @@ class StoredSide:
         """Do nothing: the side was measured earlier."""
 
 
+def stored_side(run_set: RunSet) -> StoredSide:
+    """Return the side of a stored run set; raises InputError if another load tool measured it."""
+    tools = sorted({run.imported_from for run in run_set.runs if run.imported_from})
+    if tools:
+        raise InputError(
+            f"{run_set.folder}: imported from {', '.join(tools)}: one value per metric, without an "
+            "interval, decides nothing; compare it with `llmbench compare`, or measure a baseline "
+            "with `llmbench run`"
+        )
+    return StoredSide(run_set)
+
+
 def tolerances_of(case: Case) -> Mapping[str, float]:
     """Return the relative tolerance of every gated metric of a case.
 

@@ -100,14 +100,14 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.analysis import baseline_file
     from llmbench.campaign.checkout import check_out, installation_of, is_checkout
-    from llmbench.campaign.gate import StoredSide, live_side
+    from llmbench.campaign.gate import live_side, stored_side
     from llmbench.campaign.process import Installation
 
     path = Path(reference)
     if reference.startswith("git:"):
         path = check_out(reference.removeprefix("git:"), out / "checkout")
     if (path / "runset.json").is_file() or path.suffix == ".json":
-        return StoredSide(baseline_file.read_set(path))
+        return stored_side(baseline_file.read_set(path))
     if is_checkout(path):
         return live_side(source, out / "baseline", installation_of(path, out / "entry-points"))
     if path.is_file() and os.access(path, os.X_OK):

@@ -13,13 +13,14 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
-HELP = "write stored results as CSV, JSON, Parquet or Markdown"
+HELP = "write stored results as CSV, JSON, Parquet, Markdown or Benchmark Report"
 DESCRIPTION = "Write stored results to stdout in a format that other programs read."
 EPILOG = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv
   llmbench export results/tonight --format pytest-benchmark --out tonight.json
   llmbench export results/tonight --format markdown          the headline table, for a pull request
+  llmbench export results/tonight --format llm-d --out reports   a Benchmark Report 0.2 per run
   llmbench export results/tonight --what records --format json | jq '.[0]'
   llmbench export results/tonight --what records --format parquet --out records.parquet
 
@@ -29,7 +30,8 @@ what:
   records  one row per request
   series   one row per telemetry reading
 """
-FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark")
+FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark", "llm-d")
+OF_RUN_SET = ("pytest-benchmark", "llm-d")
 WHAT = ("summary", "runs", "records", "series")
 
 
@@ -38,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("--format", required=True, choices=FORMATS, help="output format")
     parser.add_argument("--what", choices=WHAT, default="summary", help="rows to write; see below")
-    options.add_path(parser, "--out", "FILE", "file to write instead of stdout")
+    text = "file to write instead of stdout; for llm-d, a folder"
+    options.add_path(parser, "--out", "FILE", text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.format == "parquet" and not arguments.out:
         raise InputError("Parquet is binary; write it to a file with --out")
+    if arguments.format == "llm-d" and not arguments.out:
+        raise InputError("llm-d's reports are one file per run; write them to a folder with --out")
     run_set = RunSet.read(arguments.folder)
     if getattr(run_set, arguments.what).empty:
         raise InputError(
@@ -64,12 +69,20 @@ def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
     from llmbench import report
 
     is_headline = (arguments.format, arguments.what) == ("markdown", "summary")
-    whole = is_headline or arguments.format == "pytest-benchmark"
+    whole = is_headline or arguments.format in OF_RUN_SET
     subject = run_set.stored if whole else getattr(run_set, arguments.what)
     exported = report.render(subject, arguments.format)
-    if isinstance(exported, bytes):
+    if isinstance(exported, dict):
+        _write_files(exported, arguments.out)
+    elif isinstance(exported, bytes):
         arguments.out.write_bytes(exported)
     elif arguments.out:
         arguments.out.write_text(exported, encoding="utf-8")
     else:
         sys.stdout.write(exported)
+
+
+def _write_files(texts: dict[str, str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(f"{text}\n", encoding="utf-8")

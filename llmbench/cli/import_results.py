@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmbench.cli import options, output
 
-HELP = "import results of vllm bench, guidellm and aiperf"
+HELP = "import results of vllm bench, guidellm, aiperf, llama-bench and others"
 DESCRIPTION = "Store results of other load tools as runs, print a table and write a report."
 EPILOG = """\
 examples:
@@ -15,8 +15,10 @@ examples:
   llmbench import vllm.json guidellm.json artifacts/profile_export.jsonl --out results/old
   llmbench import vllm.json --name before --out results/before --json
 
-Formats: vllm bench serve --save-result --save-detailed, guidellm's JSON report, and aiperf's
-profile_export.jsonl. The format is detected from the file's content.
+Formats with requests: vllm bench serve --save-result --save-detailed, guidellm's JSON report, and
+aiperf's profile_export.jsonl. Values without intervals: vllm bench serve --save-result, llama-bench
+-o json, llama-benchy, inference-perf's stage_N_lifecycle_metrics.json, genai-bench, and llm-d's
+Benchmark Report 0.2. The format is detected from the file's content.
 """
 
 

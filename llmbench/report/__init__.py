@@ -21,6 +21,7 @@ RENDERERS = {
     ("RunSet", "terminal"): "llmbench.report.terminal:run_set",
     ("RunSet", "markdown"): "llmbench.report.text:headline_as_markdown",
     ("RunSet", "pytest-benchmark"): "llmbench.report.pytest_benchmark:as_pytest_benchmark",
+    ("RunSet", "llm-d"): "llmbench.report.benchmark_report:as_benchmark_reports",
     ("Profile", "html"): "llmbench.report.pages:profile",
     ("Profile", "terminal"): "llmbench.report.terminal:profile",
     ("Comparison", "html"): "llmbench.report.comparison.page:render",

@@ -124,6 +124,16 @@ class CaseResults:
         return min((summary[metric].n for summary in self.summaries), default=0)
 
     @property
+    def is_summary(self) -> bool:
+        """Whether a run has only the values of a summary, without requests."""
+        return any(run.summary is not None for run in self.runs)
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether the numbers of requests and of failed ones are known."""
+        return any(summary["failed_requests"].value is not None for summary in self.summaries)
+
+    @property
     def requests(self) -> int:
         """The number of measured requests in all processes."""
         return sum(summary["failed_requests"].n for summary in self.summaries)

@@ -166,6 +166,8 @@ def floor_note(case: CaseResults, metric: str) -> str:
     Percentiles are per process, so the process with the fewest samples decides.
     """
     n, floor = case.fewest(metric), METRICS[metric].min_samples
+    if not n and case.is_summary:
+        return f"the number of samples is unknown; needs {floor:,} per process"
     return "" if n >= floor else f"based on {n:,} samples per process; needs {floor:,}"
 
 
@@ -200,8 +202,8 @@ def percentile_column(latency: str, percent: int) -> ColumnOf:
 
 def failed(case: CaseResults) -> Cell:
     """Return a cell with the number of failed requests, and the number per error as tooltip."""
-    if not case.runs:
-        return missing("no run of this case finished")
+    if not case.has_requests:
+        return _uncounted(case)
     if not case.failed_requests:
         return count(0)
     kinds = sum((Counter(errors_by_kind(run)) for run in case.runs), Counter[str]())
@@ -216,11 +218,17 @@ def abandoned(case: CaseResults) -> Cell:
     return replace(count(case.abandoned_requests), detail=tokens)
 
 
+def _uncounted(case: CaseResults) -> Cell:
+    return missing("not in the summary" if case.runs else "no run of this case finished")
+
+
+def requests(case: CaseResults) -> Cell:
+    """Return a cell with the number of measured requests, 0 without a run."""
+    return _uncounted(case) if case.runs and not case.has_requests else count(case.requests)
+
+
 # columns of several tables
-REQUESTS: ColumnOf = (
-    Column("requests", "measured, in all runs"),
-    lambda case: count(case.requests),
-)
+REQUESTS: ColumnOf = (Column("requests", "measured, in all runs"), requests)
 FAILED: ColumnOf = (Column("failed", "measured requests that failed or did not finish"), failed)
 ABANDONED: ColumnOf = (
     Column("abandoned", "measured requests whose users gave up; neither successes nor failures"),

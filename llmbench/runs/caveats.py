@@ -48,6 +48,11 @@ KINDS: dict[str, Kind] = {
         "Imported from {tool}: client delays are unknown, and latencies count from {since}.",
         "Measure with llmbench for latencies from the due time and a check of the client.",
     ),
+    "imported-summary": Kind(
+        "note",
+        "{tool} stored no requests: its values have no intervals, and `check` cannot use them.",
+        "{instead}",
+    ),
     "ended-early": Kind(
         "invalid",
         "The load ended early: `stop.{limit}` was exceeded.",

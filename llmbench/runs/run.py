@@ -166,7 +166,8 @@ class Run(PlannedRun):
     them is the Unix time of the clock's origin, for aligning other tools' logs, or None for a
     virtual clock. ``discarded_attempts`` among them are the attempts at this run that were measured
     again, each with its start, caveats and failure. A failed run has a ``failure`` and no records.
-    A run read from a history has only ``summary``, the value and the sample size of each metric.
+    A run read from a history, or imported from a tool that stored no requests, has only
+    ``summary``: the value and the sample size (0: unknown) of each metric.
     """
 
     began_at: str
@@ -184,6 +185,17 @@ class Run(PlannedRun):
     def is_simulated(self) -> bool:
         """Whether its clock is virtual, so that the machine was not read in its seconds."""
         return self.facts.get(CLOCK_ORIGIN, 0.0) is None
+
+    @property
+    def imported_from(self) -> str | None:
+        """The load tool that measured it; None if llmbench did."""
+        source = self.case.spec.get("imported")
+        return source["tool"] if source else None
+
+    @property
+    def is_imported_summary(self) -> bool:
+        """Whether it has only values that another load tool computed."""
+        return self.summary is not None and self.imported_from is not None
 
     @property
     def status(self) -> Literal["done", "failed"]:

@@ -338,6 +338,7 @@ class StoredRun(Struct):
     caveats: list[Plain]
     series: list[Head]
     failure: Failure | None
+    summary: dict[str, tuple[float, Count]] | None = None
 
     def __post_init__(self) -> None:
         check_moment(self.began_at)

@@ -166,6 +166,7 @@ def _write_files(folder: Path, run: Run) -> None:
         "repeat": run.repeat,
         "began_at": run.began_at,
         **redacted(measured),
+        **({} if run.summary is None else {"summary": run.summary}),
     }
     write_json(folder / "run.json", content)
 
@@ -409,6 +410,7 @@ def _read(folder: Path, planned: PlannedRun) -> Run:
         quality=Quality(**msgspec.structs.asdict(stored.quality), tokens=tokens),
         caveats=tuple(Caveat(**caveat) for caveat in stored.caveats),
         failure=stored.failure,
+        summary=stored.summary,
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from foreign_results import VLLM_SUMMARY
 
 from llmbench.cli import main
+from llmbench.runs.imports.run_set import import_results
 
 ROOT = Path(__file__).parent.parent.parent
 SCENARIO = """\
@@ -228,3 +230,15 @@ def test_two_equal_checkouts_have_no_regression(tmp_path: Path, checkout: Path) 
     out = str(tmp_path / "out")
     code = main(["check", real(tmp_path), "--baseline", str(checkout), "--out", out])
     assert code in (0, 3)  # 3, undecided, where the machine is too noisy
+
+
+def test_an_imported_baseline_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported = tmp_path / "imported"
+    import_results([VLLM_SUMMARY], imported, "fake")
+    assert check(tmp_path, "10 ms", str(imported)) == 2
+    message = capsys.readouterr().err
+    assert "imported from vllm bench serve: one value per metric, without an interval" in message
+    assert "compare it with `llmbench compare`" in message
+    assert not (tmp_path / "out" / "candidate").exists()

@@ -136,3 +136,19 @@ def test_a_file_that_cannot_be_written_is_bad_input(
     where = tmp_path / "no" / "x.csv"
     assert main(["export", str(folder), "--format", "csv", "--out", str(where)]) == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_benchmark_reports_are_written_to_a_folder(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "reports"
+    assert main(["export", str(folder), "--format", "llm-d", "--out", str(out)]) == 0
+    (path,) = out.iterdir()
+    assert path.name == "a-b-r1.json"
+    assert json.loads(path.read_text("utf-8"))["version"] == "0.2"
+
+
+def test_benchmark_reports_need_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(folder), "--format", "llm-d"]) == 2
+    assert "one file per run; write them to a folder with --out" in capsys.readouterr().err
+    file = folder / "runset.json"
+    assert main(["export", str(folder), "--format", "llm-d", "--out", str(file)]) == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -16,7 +16,7 @@ DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
     "sweep", "quality", "keep_outputs", "gate", "energy", "seed_per_repeat",
-    "rerun_contaminated",
+    "rerun_contaminated", "imported",
 }  # fmt: skip
 CHECKED = "model.self_check"  # before a load, which it does not affect
 HARDWARE = (

@@ -79,6 +79,8 @@ class Processes:
         missing = [value for value in values if not value.value or value.value <= 0]
         if missing:
             return [], missing[0].reason or "a process has no value above 0"
+        if any(run.is_imported_summary for run in self.runs):
+            return [value.value for value in values if value.value], ""
         floor = METRICS[key].min_samples
         if (fewest := min((value.n for value in values), default=0)) < floor:
             return [], f"a process has {fewest} samples; the percentile needs {floor}"
@@ -111,6 +113,18 @@ class CasePair:
     def incomparable(self) -> str:
         """Why the sides are not comparable; empty if they are."""
         return forbids(self.differences, self.ruling)
+
+    @cached_property
+    def summarized(self) -> str:
+        """Which side has only values that another tool computed; empty if neither has."""
+        sides = {"baseline": self.baseline, "candidate": self.candidate}
+        named = [
+            f"the {name} is a summary by {run.imported_from}"
+            for name, side in sides.items()
+            for run in side.runs[:1]
+            if run.is_imported_summary
+        ]
+        return f"{' and '.join(named)}, whose values have no intervals" if named else ""
 
     def values(self, key: str) -> tuple[list[float], list[float], str]:
         """Return a metric's values of both sides, or why it cannot be judged."""
@@ -158,6 +172,8 @@ class CasePair:
         except Unavailable as unavailable:
             return Verdict("not comparable", None, tolerance, reason=str(unavailable))
         verdict = decide(baseline, candidate, better(key), max(tolerance, allowance))
+        if self.summarized:
+            return replace(verdict, outcome="inconclusive", repeats=None, reason=self.summarized)
         return limited_by_meters(verdict, allowance)
 
 

@@ -48,7 +48,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
     if run.failure:
         return unavailable(METRICS, f"the run failed: {run.failure.message}")
     if run.summary is not None:
-        return {key: _stored(run.summary.get(key)) for key in METRICS}
+        return {key: _stored(run, key) for key in METRICS}
     arrays = arrays or RecordArrays(run.records)
     values = {
         **_latencies(arrays),
@@ -71,8 +71,10 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
     return {key: values[key] for key in METRICS}
 
 
-def _stored(entry: tuple[float, int] | None) -> Value:
-    return Value(*entry) if entry else Value.unavailable("missing in the run's summary")
+def _stored(run: Run, key: str) -> Value:
+    entry = (run.summary or {}).get(key)
+    source = f"the summary of {run.imported_from}" if run.imported_from else "the run's summary"
+    return Value(*entry) if entry else Value.unavailable(f"missing in {source}")
 
 
 # -- latencies -------------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ def _above_roofs(case: CaseResults) -> Iterator[Caveat]:
 
 
 def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
-    if len(case.runs) < MIN_PROCESSES:
+    if case.is_summary:  # "imported-summary" says why there is no interval
+        pass
+    elif len(case.runs) < MIN_PROCESSES:
         yield Caveat("few-repeats", count=len(case.runs))
     elif not case.runs[0].case.is_seeded_per_repeat:
         yield Caveat("one-schedule")

@@ -18,6 +18,7 @@ from llmbench.report.table import CASE, DAGGER, INTERVALS, Cell, Column, ColumnO
 
 BRIEF_ROWS = 40
 ADDED = "estimated part of the percentile that the harness itself added"
+UNSTORED = "the requests are not stored"
 BOUND = "with 99 % confidence, pooled over processes"
 HARNESS = Column("harness", "whether the harness kept up and did not delay requests", numeric=False)
 
@@ -107,6 +108,8 @@ def _brief_row(case: CaseResults, outcomes: list[ColumnOf]) -> tuple[Cell, ...]:
 def _sample_of(case: CaseResults) -> str:
     if not case.runs:
         return "not measured"
+    if not case.has_requests:
+        return "requests unknown"
     per_run, rest = divmod(case.requests, len(case.runs))
     if rest:
         return f"{case.requests:,} requests / {len(case.runs)}"
@@ -122,7 +125,7 @@ def ladder(results: Results, latency: str) -> Table:
     """Return percentiles, mean and sample size of a latency, one row per case."""
     percentile, bound = (partial(of, latency=latency) for of in (table.percentile, _bound))
     columns: list[ColumnOf] = [
-        (Column("samples", "in all runs"), lambda case: table.count(len(case.pooled(latency)))),
+        (Column("samples", "in all runs"), partial(_samples, latency=latency)),
         *((Column(f"p{p}"), partial(percentile, percent=p)) for p in (50, 90, 95, 99)),
         *((Column(f"p{p} upper bound", BOUND), partial(bound, percent=p)) for p in (90, 99)),
         (Column("mean"), partial(table.estimated, metric=f"{latency}_mean")),
@@ -135,7 +138,16 @@ def ladder(results: Results, latency: str) -> Table:
     return table.by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
 
 
+def _samples(case: CaseResults, latency: str) -> Cell:
+    if not case.is_summary:
+        return table.count(len(case.pooled(latency)))
+    counts = sum(summary[f"{latency}_p50"].n for summary in case.summaries)
+    return table.count(counts) if counts else table.missing(UNSTORED)
+
+
 def _added(case: CaseResults, key: str) -> Cell:
+    if case.is_summary:
+        return table.missing(UNSTORED)
     if key not in case.validity.added:
         return table.missing("too few samples for this percentile")
     return table.quantity(case.validity.added[key], "s")
@@ -145,6 +157,8 @@ def _bound(case: CaseResults, latency: str, percent: int) -> Cell:
     """Return the upper bound of a percentile by MLPerf's early-stopping rule."""
     if latency == "itl":
         return table.missing("the gaps of one response are not independent")
+    if case.is_summary:
+        return table.missing(UNSTORED)
     sample, floor = case.pooled(latency), min_samples_for_percentile(percent)
     bound = percentile_upper_bound(sample, percent)
     if not np.isfinite(bound):

@@ -1,6 +1,7 @@
 """Import of results of other load tools: one module per tool, recognized by content.
 
-Values that a tool does not report are None or NaN. Every imported run has a caveat that names the
+Values that a tool does not report are None or NaN; of a tool that stores no requests, only its
+statistics are read. Every imported run has a caveat that names the
 tool and the moment from which its latencies count.
 """
 
@@ -9,12 +10,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmbench.errors import FileError, printable
-from llmbench.runs.imports import aiperf, documents, guidellm, vllm
+from llmbench.runs.imports import (
+    aiperf,
+    benchmark_report,
+    documents,
+    genai_bench,
+    guidellm,
+    inference_perf,
+    llama_bench,
+    llama_benchy,
+    vllm,
+)
 from llmbench.runs.imports.measured import Measured
 
 __all__ = ["Measured", "read_results"]
 
-TOOLS = (vllm, guidellm, aiperf)
+TOOLS = (
+    vllm, guidellm, aiperf, llama_bench, llama_benchy, inference_perf, genai_bench,
+    benchmark_report,
+)  # fmt: skip
+NAMES = [tool.TOOL for tool in TOOLS]
 MAX_KEYS = 300  # characters
 
 
@@ -32,7 +47,6 @@ def read_results(path: Path) -> list[Measured]:
     raise FileError(
         path,
         f"unknown tool (keys: {keys})",
-        "the JSON of vllm bench serve --save-result --save-detailed, guidellm's JSON report, or "
-        "aiperf's profile_export.jsonl",
+        f"a result file of {', '.join(NAMES[:-1])} or {NAMES[-1]}",
         "see docs/imports.md",
     )

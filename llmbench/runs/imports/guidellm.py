@@ -2,7 +2,7 @@
 
 guidellm stores the times of the first and the last token and the number of chunks, so TTFT, TPOT
 (its ITL) and E2E are known, but not inter-token latencies. Requests that were never sent are
-omitted.
+omitted. A report without requests (a sample size of 0) has only statistics.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import re
 from typing import Any
 
+import msgspec
+
 from llmbench.errors import FileError
 from llmbench.runs.imports import measured
 from llmbench.runs.imports.documents import (
     MAX_TOKENS,
+    Amount,
     Count,
     Document,
     Offset,
@@ -22,7 +25,16 @@ from llmbench.runs.imports.documents import (
     Shape,
     validated,
 )
-from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
+from llmbench.runs.imports.measured import (
+    FROM_SENDING,
+    MILLISECOND,
+    NO_CHUNKS,
+    NO_TOKENS,
+    SENDING,
+    Chunks,
+    Measured,
+    Summary,
+)
 from llmbench.runs.record import Finish, Record
 
 TOOL = "guidellm"
@@ -109,9 +121,49 @@ class _Config(Shape, frozen=True, kw_only=True):
     backend: _Backend = _Backend()
 
 
+class _Counts(Shape, frozen=True, kw_only=True):
+    successful: Count = 0
+    total: Count | None = None
+
+
+class _Percentiles(Shape, frozen=True, kw_only=True):
+    p50: Amount | None = None
+    p90: Amount | None = None
+    p95: Amount | None = None
+    p99: Amount | None = None
+
+
+class _Distribution(Shape, frozen=True, kw_only=True):
+    mean: Amount | None = None
+    count: Count = 0
+    percentiles: _Percentiles = _Percentiles()
+
+    @property
+    def statistics(self) -> dict[str, float | None]:
+        """The statistics by name, in guidellm's unit."""
+        return {"mean": self.mean, **msgspec.structs.asdict(self.percentiles)}
+
+
+class _OfSuccessful(Shape, frozen=True, kw_only=True):
+    successful: _Distribution = _Distribution()
+
+
+class _Metrics(Shape, frozen=True, kw_only=True):
+    request_totals: _Counts | None = None
+    time_to_first_token_ms: _OfSuccessful = _OfSuccessful()
+    inter_token_latency_ms: _OfSuccessful = _OfSuccessful()
+    request_latency: _OfSuccessful = _OfSuccessful()
+    requests_per_second: _OfSuccessful = _OfSuccessful()
+    output_tokens_per_second: _OfSuccessful = _OfSuccessful()
+    tokens_per_second: _OfSuccessful = _OfSuccessful()
+
+
 class _Benchmark(Shape, frozen=True, kw_only=True):
     config: _Config
-    requests: _Requests
+    requests: _Requests | None = None
+    metrics: _Metrics | None = None
+    start_time: Seconds | None = None
+    duration: Amount | None = None
 
 
 class _Metadata(Shape, frozen=True, kw_only=True):
@@ -129,39 +181,80 @@ def recognizes(document: Document) -> bool:
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return the measured load of each benchmark; raises InputError if one sent no request."""
-    report = validated(_Report, document.values[0], str(document.path))
+    """Return the measured load of each benchmark; raises FileError if one has no data."""
+    report = validated(_Report, document.only, str(document.path))
     if not report.benchmarks:
         raise FileError(document.path, "benchmarks: is empty", "at least one")
-    for number, benchmark in enumerate(report.benchmarks):
-        if not benchmark.requests.by_finish:
-            raise FileError(
-                document.path,
-                f"benchmarks[{number}].requests: no request was sent or stored",
-                remedy="run guidellm without a sample_size of 0",
-            )
     tool = f"{TOOL} {report.metadata.guidellm_version or ''}".strip()
-    is_sweep = len(report.benchmarks) > 1
-    return [_measured(tool, benchmark, is_sweep=is_sweep) for benchmark in report.benchmarks]
+    loads = []
+    for number, benchmark in enumerate(report.benchmarks):
+        load = _load(benchmark.config.strategy)
+        common = {
+            "kind": TOOL,
+            "tool": tool,
+            "model": benchmark.config.backend.model,
+            "load": load,
+            "point": measured.point_of(load) if len(report.benchmarks) > 1 else {},
+        }
+        if requests := benchmark.requests.by_finish if benchmark.requests else []:
+            loads.append(_measured(common, benchmark.config.strategy, requests))
+        else:
+            loads.append(_summarized(common, benchmark, f"{document.path}: benchmarks[{number}]"))
+    return loads
 
 
-def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
-    strategy, requests = benchmark.config.strategy, benchmark.requests.by_finish
+def _measured(
+    common: dict[str, Any], strategy: _Strategy, requests: list[tuple[Finish, _Request]]
+) -> Measured:
     due_times, since = _due_times(strategy, [request for _, request in requests])
     origin = min(due_times)
-    load = _load(strategy)
     return Measured(
-        kind=TOOL,
-        tool=tool,
+        **common,
         began_at=measured.as_moment(origin),
         records=tuple(
             _record(number, finish, request, due - origin, origin)
             for number, ((finish, request), due) in enumerate(zip(requests, due_times, strict=True))
         ),
         since=since,
-        model=benchmark.config.backend.model,
-        load=load,
-        point=_point(load) if is_sweep else {},
+    )
+
+
+def _summarized(common: dict[str, Any], benchmark: _Benchmark, where: str) -> Measured:
+    metrics = benchmark.metrics
+    totals = metrics.request_totals if metrics else None
+    if metrics is None or totals is None or benchmark.start_time is None:
+        raise FileError(
+            where,
+            "no request was sent or stored, and there are no statistics",
+            remedy="run guidellm without a sample_size of 0",
+        )
+    ttft, itl = metrics.time_to_first_token_ms.successful, metrics.inter_token_latency_ms.successful
+    e2e = metrics.request_latency.successful
+    number = totals.successful
+    values = {
+        **measured.latency(FROM_SENDING, ttft.statistics, ttft.count, MILLISECOND),
+        **measured.latency(("tpot",), itl.statistics, number, MILLISECOND),
+        **measured.latency(("e2e",), e2e.statistics, e2e.count),
+        **measured.known(
+            {
+                "output_tokens_per_second": (
+                    metrics.output_tokens_per_second.successful.mean,
+                    None,
+                ),
+                "total_tokens_per_second": (metrics.tokens_per_second.successful.mean, None),
+                "requests_per_second": (metrics.requests_per_second.successful.mean, number),
+                "makespan_seconds": (benchmark.duration, 1),
+                "failed_requests": (
+                    None if totals.total is None else max(0, totals.total - number),
+                    totals.total,
+                ),
+            }
+        ),
+    }
+    return Measured(
+        **common,
+        began_at=measured.as_moment(benchmark.start_time),
+        summary=Summary(values, totals.total, "Run guidellm without a `sample_size` of 0."),
     )
 
 
@@ -236,9 +329,3 @@ def _load(strategy: _Strategy) -> dict[str, Any]:
         case "concurrent":
             return {"kind": "closed", "concurrency": strategy.streams}
     return {"kind": strategy.type_} | ({} if strategy.rate is None else {"rate": strategy.rate})
-
-
-def _point(load: dict[str, Any]) -> dict[str, Any]:
-    """Return a load's rate (to four digits), concurrency or kind as a sweep point."""
-    key = next(key for key in ("rate", "concurrency", "kind") if key in load)
-    return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

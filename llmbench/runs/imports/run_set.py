@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,19 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
         repeat=1,
         began_at=measured.began_at,
         records=records_table(list(measured.records)),
+        summary=measured.summary.values if measured.summary else None,
+        environment=measured.environment,
         backend_report=_backend_report(measured),
         quality=NO_QUALITY,
-        caveats=(Caveat("imported", tool=measured.tool, since=measured.since), *measured.caveats),
+        caveats=(*_origin(measured), *measured.caveats),
     )
+
+
+def _origin(measured: Measured) -> Iterator[Caveat]:
+    """Yield the caveats of every import: the tool, and whether there are requests."""
+    yield Caveat("imported", tool=measured.tool, since=measured.since)
+    if measured.summary:
+        yield Caveat("imported-summary", tool=measured.tool, instead=measured.summary.remedy)
 
 
 def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
@@ -65,9 +74,16 @@ def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
         "name": case,
         "model": {"source": measured.model},
         "load": measured.load or None,
-        "requests": sum(record.phase == "measured" for record in measured.records),
+        "requests": _requests(measured),
+        **measured.parts,
         "imported": {"tool": measured.tool, "file": str(path)},
     }
+
+
+def _requests(measured: Measured) -> int | None:
+    if measured.summary:
+        return measured.summary.requests
+    return sum(record.phase == "measured" for record in measured.records)
 
 
 def _backend_report(measured: Measured) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Results of ``vllm bench serve --save-result --save-detailed``.
+"""Results of ``vllm bench serve --save-result``, with or without ``--save-detailed``.
 
 Source: https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py. Every list has one
 entry per request; times are in seconds on one monotonic clock. Success is not stored: a request
-with an error, or without output tokens, counts as failed.
+with an error, or without output tokens, counts as failed. Without the lists, only the statistics
+that vllm computed are known, in milliseconds.
 """
 
 from __future__ import annotations
@@ -18,19 +19,30 @@ from llmbench.errors import FileError
 from llmbench.runs.imports import measured
 from llmbench.runs.imports.documents import (
     MAX_SECONDS,
+    Amount,
     Count,
     Document,
     Offset,
     Seconds,
     Shape,
+    Statistics,
     validated,
 )
-from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Measured
+from llmbench.runs.imports.measured import (
+    FROM_SENDING,
+    MILLISECOND,
+    NO_CHUNKS,
+    NO_TOKENS,
+    SENDING,
+    Measured,
+    Summary,
+    Values,
+)
 from llmbench.runs.record import Record
 
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
-DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
+DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times")
 RELEASE = (
     "when vllm released a request to wait for its concurrency limit, which is later than the due"
     " time by its own lag"
@@ -39,20 +51,13 @@ RELEASE = (
 Positive = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 
 
-class _Result(Shape, frozen=True, kw_only=True):
+class _Run(Shape, frozen=True, kw_only=True):
     date: str
     model: str = field(name="model_id")
     request_rate: float | None = None
     burstiness: float = 1.0
     max_concurrency: int | None = None
     ramp_up_strategy: str | None = None
-    input_lens: tuple[Count, ...]
-    output_lens: tuple[Count, ...]
-    ttfts: tuple[Seconds, ...]
-    itls: tuple[tuple[Seconds, ...], ...]
-    errors: tuple[str, ...]
-    start_times: tuple[Positive, ...]
-    queue_times: tuple[Offset, ...] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -69,6 +74,16 @@ class _Result(Shape, frozen=True, kw_only=True):
         """Whether requests were sent at a rate (open loop)."""
         return self.ramp_up_strategy is not None or math.isfinite(self.request_rate or math.inf)
 
+
+class _Result(_Run, frozen=True, kw_only=True):
+    input_lens: tuple[Count, ...]
+    output_lens: tuple[Count, ...]
+    ttfts: tuple[Seconds, ...]
+    itls: tuple[tuple[Seconds, ...], ...]
+    errors: tuple[str, ...]
+    start_times: tuple[Positive, ...]
+    queue_times: tuple[Offset, ...] | None = None
+
     @property
     def due(self) -> tuple[float, ...]:
         """The due time of each request; without a rate, the time of sending."""
@@ -84,8 +99,16 @@ def recognizes(document: Document) -> bool:
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return the measured load; raises InputError for results without per-request data."""
-    _check_details(document)
+    """Return the measured loads: one with its requests, else a summary of each result."""
+    if missing := [key for key in DETAILS if key not in document.keys]:
+        return _summaries(document, missing)
+    if len(document.values) > 1:
+        raise FileError(
+            document.path,
+            f"has {len(document.values)} results (--append-result)",
+            "one",
+            "write one per file",
+        )
     result = validated(_Result, document.values[0], str(document.path))
     _check_lists(document, result)
     origin = min(result.due)
@@ -105,31 +128,8 @@ def measured_in(document: Document) -> list[Measured]:
     ]
 
 
-def _check_details(document: Document) -> None:
-    path = document.path
-    if len(document.values) > 1:
-        raise FileError(
-            path,
-            f"has {len(document.values)} results (--append-result)",
-            "one",
-            "write one per file",
-        )
-    if missing := [key for key in DETAILS if key not in document.keys]:
-        raise FileError(
-            path,
-            f"no per-request data (no {', '.join(missing)})",
-            remedy="run vllm bench serve with --save-result --save-detailed",
-        )
-    if "start_times" not in document.keys:
-        raise FileError(
-            path,
-            "no send times (start_times), which older versions of vllm do not save",
-            remedy="measure again with a newer vllm",
-        )
-
-
 def _check_lists(document: Document, result: _Result) -> None:
-    lists = [(key, getattr(result, key)) for key in (*DETAILS, "start_times", "queue_times")]
+    lists = [(key, getattr(result, key)) for key in (*DETAILS, "queue_times")]
     lengths = {key: len(values) for key, values in lists if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
@@ -174,7 +174,7 @@ def _kind(error: str) -> str:
     return last.partition(":")[0].rpartition(".")[2] if "Traceback" in error else last
 
 
-def _load(result: _Result) -> dict[str, Any]:
+def _load(result: _Run) -> dict[str, Any]:
     limit = result.max_concurrency
     limited = {} if limit is None else {"max_in_flight": limit}
     if result.ramp_up_strategy:
@@ -186,3 +186,87 @@ def _load(result: _Result) -> dict[str, Any]:
     if limit is not None:
         return {"kind": "closed", "concurrency": limit}
     return {"kind": "request_rate inf"}  # all at once, or from a trace: unknown
+
+
+# -- without requests ------------------------------------------------------------------------------
+
+LATENCIES = {"ttft": FROM_SENDING, "tpot": ("tpot",), "itl": ("itl",), "e2el": ("e2e",)}
+SAVE_DETAILED = "Run `vllm bench serve` with `--save-result --save-detailed`."
+UPDATE = "Measure with a newer vllm, which saves when each request was sent (`start_times`)."
+
+
+class _Summary(_Run, frozen=True, kw_only=True):
+    duration: Positive
+    completed: Count
+    failed: Count | None = None
+    num_prompts: Count | None = None
+    total_input_tokens: Count
+    total_output_tokens: Count = 0
+    request_throughput: Amount
+    request_goodput: Amount | None = None
+    output_throughput: Amount | None = None
+    total_token_throughput: Amount | None = None
+    draft_tokens: Count = field(default=0, name="spec_decode_draft_tokens")
+    accepted_tokens: Count = field(default=0, name="spec_decode_accepted_tokens")
+
+    @property
+    def requests(self) -> int | None:
+        """The number of requests, with failed ones; None if unknown."""
+        failed = self.failed
+        return self.num_prompts if failed is None else self.completed + failed
+
+
+def _summaries(document: Document, missing: list[str]) -> list[Measured]:
+    """Return the loads of a file without requests; several (--append-result) are a sweep."""
+    has_several = len(document.values) > 1
+    remedy = UPDATE if missing == ["start_times"] else SAVE_DETAILED
+    loads = []
+    for index, value in enumerate(document.values):
+        result = validated(_Summary, value, document.where(index))
+        load = _load(result)
+        values = _values(result, value, document.where(index))
+        loads.append(
+            Measured(
+                kind="vllm",
+                tool=TOOL,
+                began_at=result.began_at().isoformat(),
+                summary=Summary(values, result.requests, remedy),
+                model=result.model,
+                load=load,
+                point=measured.point_of(load) if has_several else {},
+            )
+        )
+    return loads
+
+
+def _values(result: _Summary, document: dict[str, Any], where: str) -> Values:
+    requests, completed = result.requests, result.completed
+    tokens = result.total_output_tokens
+    values = measured.known(
+        {
+            "output_tokens_per_second": (result.output_throughput, tokens),
+            "total_tokens_per_second": (
+                result.total_token_throughput,
+                tokens + result.total_input_tokens,
+            ),
+            "requests_per_second": (result.request_throughput, completed),
+            "goodput_requests_per_second": (result.request_goodput, completed),
+            "makespan_seconds": (result.duration, 1),
+            "failed_requests": (
+                None if requests is None else max(0, requests - completed),
+                requests,
+            ),
+            "draft_acceptance": (
+                result.accepted_tokens / result.draft_tokens if result.draft_tokens else None,
+                result.draft_tokens,
+            ),
+        }
+    )
+    for key, names in LATENCIES.items():
+        statistics = {
+            name: document.get(f"{'median' if name == 'p50' else name}_{key}_ms")
+            for name in Statistics.__struct_fields__
+        }
+        checked = validated(Statistics, statistics, f"{where}: {key}").known
+        values |= measured.latency(names, checked, 0 if key == "itl" else completed, MILLISECOND)
+    return values

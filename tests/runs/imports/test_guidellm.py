@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_results import GUIDELLM, GUIDELLM_EARLY, changed, loaded, only, value
+from foreign_results import (
+    GUIDELLM,
+    GUIDELLM_EARLY,
+    GUIDELLM_SUMMARY,
+    changed,
+    loaded,
+    only,
+    value,
+    values,
+)
 
 from llmbench.errors import InputError
 from llmbench.runs import imports
@@ -210,7 +219,7 @@ def _timings(document: Any) -> Any:
             lambda document: document["benchmarks"][0].update(
                 requests={"successful": [], "errored": [], "incomplete": []}
             ),
-            "benchmarks[0].requests: no request was sent",
+            "benchmarks[0]: no request was sent",
         ),
         (
             lambda document: document["benchmarks"][0]["requests"].pop("successful"),
@@ -245,3 +254,29 @@ def test_an_unknown_request_body_has_no_limit(tmp_path: Path, arguments: str) ->
 
     first = imports.read_results(changed(GUIDELLM, tmp_path, change))[0].records[0]
     assert first.max_new_tokens is None
+
+
+def test_without_requests_the_values_are_those_that_it_reports() -> None:
+    measured = only(GUIDELLM_SUMMARY)
+    metrics = loaded(GUIDELLM_SUMMARY)["benchmarks"][0]["metrics"]
+    ttft = metrics["time_to_first_token_ms"]["successful"]
+    reported = values(measured)
+    assert reported["ttft_p50"] == pytest.approx((ttft["percentiles"]["p50"] / 1000, 13))
+    assert reported["e2e_mean"][0] == metrics["request_latency"]["successful"]["mean"]
+    assert reported["tpot_mean"][0] == pytest.approx(
+        metrics["inter_token_latency_ms"]["successful"]["mean"] / 1000
+    )
+    assert reported["output_tokens_per_second"] == (71.36, 0)
+    assert reported["failed_requests"] == (2.0, 15)
+    assert measured.load == only(GUIDELLM).load
+
+
+def test_benchmarks_with_and_without_requests_are_read_from_one_file(tmp_path: Path) -> None:
+    def both(document: Any) -> None:
+        document["benchmarks"] += loaded(GUIDELLM)["benchmarks"]
+        document["benchmarks"][1]["config"]["strategy"]["rate"] = 20.0
+
+    summarized, detailed = imports.read_results(changed(GUIDELLM_SUMMARY, tmp_path, both))
+    assert summarized.summary is not None
+    assert detailed.summary is None
+    assert [summarized.point, detailed.point] == [{"load.rate": 10.0}, {"load.rate": 20.0}]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_results import VLLM, changed, loaded, only, value
+from foreign_results import VLLM, VLLM_SUMMARY, changed, loaded, only, value
 
 from llmbench.errors import InputError
 from llmbench.runs import imports
+from llmbench.runs.imports.measured import Summary
 
 
 def test_it_is_recognized_by_its_content() -> None:
@@ -123,11 +124,6 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            without("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times"),
-            "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
-        ),
-        (without("start_times"), "no send times (start_times)"),
         (lambda document: document["ttfts"].pop(), "expected non-empty, equally long lists"),
         (
             lambda document: document["ttfts"].__setitem__(0, "soon"),
@@ -159,8 +155,115 @@ def test_invalid_results_are_refused_with_the_reason(
     assert message in str(refused.value)
 
 
-def test_several_results_in_a_file_are_refused(tmp_path: Path) -> None:
+def test_several_results_with_requests_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "appended.json"
     path.write_text(f"{json.dumps(loaded(VLLM))}\n" * 2, "utf-8")
     with pytest.raises(InputError, match="has 2 results"):
         imports.read_results(path)
+
+
+# -- without requests ------------------------------------------------------------------------------
+
+
+def summary(path: Path) -> Summary:
+    found = only(path).summary
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported"),
+    [
+        ("ttft_p50", "median_ttft_ms"),
+        ("service_ttft_p99", "p99_ttft_ms"),
+        ("tpot_mean", "mean_tpot_ms"),
+        ("itl_p99", "p99_itl_ms"),
+    ],
+)
+def test_without_details_the_values_are_those_that_it_reports(metric: str, reported: str) -> None:
+    value, _ = summary(VLLM_SUMMARY).values[metric]
+    assert value == pytest.approx(loaded(VLLM_SUMMARY)[reported] / 1000)
+
+
+def test_without_details_the_run_is_described_as_with_them() -> None:
+    measured, detailed = only(VLLM_SUMMARY), only(VLLM)
+    assert measured.records == ()
+    assert (measured.tool, measured.model, measured.load) == (
+        detailed.tool, detailed.model, detailed.load,
+    )  # fmt: skip
+    assert "sending and not from the due time" in measured.since
+
+
+def test_samples_of_a_summary_are_counted_where_they_are_known() -> None:
+    values = summary(VLLM_SUMMARY).values
+    assert values["ttft_p50"][1] == 7
+    assert values["itl_p50"][1] == 0
+    assert values["failed_requests"] == (2.0, 9)
+    assert values["output_tokens_per_second"] == (62.71387328710753, 57)
+
+
+def test_statistics_that_are_not_in_the_file_are_unknown() -> None:
+    values = summary(VLLM_SUMMARY).values
+    assert not values.keys() & {"ttft_p90", "tpot_p95", "e2e_p50", "goodput_requests_per_second"}
+
+
+def test_a_latency_of_zero_was_not_measured(tmp_path: Path) -> None:
+    def at_once(document: Any) -> None:
+        document.update(mean_ttft_ms=0.0, median_ttft_ms=0.0, p99_ttft_ms=0.0)
+
+    values = summary(changed(VLLM_SUMMARY, tmp_path, at_once)).values
+    assert not any(key.startswith(("ttft", "service_ttft")) for key in values)
+
+
+def test_acceptance_is_that_of_the_counted_draft_tokens(tmp_path: Path) -> None:
+    def speculative(document: Any) -> None:
+        document.update(spec_decode_draft_tokens=40, spec_decode_accepted_tokens=30)
+
+    values = summary(changed(VLLM_SUMMARY, tmp_path, speculative)).values
+    assert values["draft_acceptance"] == (0.75, 40)
+
+
+def test_older_results_do_not_count_failed_requests(tmp_path: Path) -> None:
+    values = summary(changed(VLLM_SUMMARY, tmp_path, without("failed"))).values
+    assert values["failed_requests"] == (2.0, 9)
+    old = changed(VLLM_SUMMARY, tmp_path, without("failed", "num_prompts"))
+    assert "failed_requests" not in summary(old).values
+
+
+@pytest.mark.parametrize(
+    ("removed", "remedy"),
+    [
+        (("start_times",), "Measure with a newer vllm"),
+        (("ttfts", "itls"), "Run `vllm bench serve` with `--save-result --save-detailed`."),
+    ],
+)
+def test_a_summary_says_how_to_store_requests(
+    tmp_path: Path, removed: tuple[str, ...], remedy: str
+) -> None:
+    assert summary(changed(VLLM, tmp_path, without(*removed))).remedy.startswith(remedy)
+
+
+def test_appended_summaries_are_a_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "appended.json"
+    documents = [loaded(VLLM_SUMMARY) | {"request_rate": rate} for rate in (4.0, "inf")]
+    path.write_text("\n".join(map(json.dumps, documents)), "utf-8")
+    points = [measured.point for measured in imports.read_results(path)]
+    assert points == [{"load.rate": 4.0}, {"load.concurrency": 3}]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda document: document.update(p99_ttft_ms=-1), "ttft: p99: expected `float` >= 0.0"),
+        (lambda document: document.update(p99_itl_ms=float("nan")), "itl: p99: expected `float`"),
+        (lambda document: document.update(mean_tpot_ms=[1]), "tpot: mean: expected `float"),
+        (lambda document: document.update(duration=0), "duration: expected `float` > 0.0"),
+        (without("completed"), "object missing required field `completed`"),
+    ],
+)
+def test_invalid_summaries_are_refused_with_the_key(
+    tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        imports.read_results(changed(VLLM_SUMMARY, tmp_path, change))
+    assert message in str(refused.value)
