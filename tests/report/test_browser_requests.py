@@ -175,3 +175,36 @@ def test_unknown_timestamps_have_no_span(browser: Chrome, make: Any, tmp_path: P
     times = served[-1].token_times
     assert spans(browser)["decode"] == pytest.approx(np.array([[times[0], times[-1]]]))
     assert ask(browser, f"{DRAWN}.at(-1).customdata")[0].endswith(f", {len(times) - 1} tokens")
+
+
+def test_what_a_server_reports_splits_the_time_until_the_first_token(
+    browser: Chrome, make: Any, tmp_path: Path
+) -> None:
+    plan = make.planned("swift", 1)
+    first = replace(
+        make.serve(1)[-1], request_id=100, due=1.0, sent=1.25, started=None, connect_seconds=0.0625,
+        server_queue_seconds=0.125, server_ttft_seconds=0.375, token_times=(2.0, 3.0),
+        token_counts=(1, 2),
+    )  # fmt: skip
+    second = replace(first, request_id=101, connect_seconds=None, server_ttft_seconds=9.0)
+    third = replace(
+        first, request_id=102, connect_seconds=None, server_queue_seconds=None,
+        server_ttft_seconds=None, server_prefill_seconds=0.5,
+    )  # fmt: skip
+    run = make.run_of(plan, [*make.serve(1)[:-1], first, second, third])
+    report.write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path / "page.html")
+    expected: dict[int, dict[str, list[list[float]]]] = {
+        100: {
+            "connect": [[1.25, 1.3125]], "queue": [[1.3125, 1.4375]], "prefill": [[1.4375, 1.6875]],
+            "rest": [[1.6875, 2.0]],
+        },
+        101: {"queue": [[1.25, 1.375]], "prefill": [[1.375, 2.0]]},  # more than there is
+        102: {"prefill": [[1.25, 1.75]], "rest": [[1.75, 2.0]]},
+    }  # fmt: skip
+    for number, parts in expected.items():
+        show(browser, tmp_path / "page.html", fragment=f"#?request=swift/1/{number}")
+        drawn = {kind: part.tolist() for kind, part in spans(browser).items()}
+        whole = {"unsent": [[1.0, 1.25]], **parts, "decode": [[2.0, 3.0]]}
+        if number == 101:  # the first token has a span of its own, of no length
+            whole["rest"] = [[2.0, 2.0]]
+        assert drawn == whole

@@ -93,11 +93,14 @@ def _of(observed: RecordArrays, index: int, column: str) -> Any:
 
 SPANS = {
     "unsent": ("send lag", palette.MUTED),
+    "connect": ("connecting", palette.INK),
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
+    "rest": ("rest of TTFT", palette.WAITING),
 }
 CAPTION = (
     "Each bar is a span of the request, from its due time at the top: the stages before the first"
-    " chunk, then the gaps between chunks."
+    " chunk, then the gaps between chunks. Times that a server reports of itself are drawn from"
+    " sending on; the rest of TTFT, the network and what it does not report, comes after them."
 )
 
 

@@ -53,8 +53,10 @@ function openRecord(record) {
   return draw(one("#waterfall"));
 }
 
-/* An unknown timestamp has no span: its tokens count for the next known one. */
-function spansOf({ due, sent, started, times, counts }) {
+/* An unknown timestamp has no span: its tokens count for the next known one. What a server reports
+   has no time of its own: it is drawn from sending on, and what nobody reports comes last. */
+function spansOf(record) {
+  const { due, sent, started, times, counts } = record;
   const spans = [];
   let at = due, tokens = 0;
   const until = (kind, end, chunk = 0) => {
@@ -64,12 +66,22 @@ function spansOf({ due, sent, started, times, counts }) {
   };
   until("unsent", sent);
   until("queue", started);
-  const first = Number.isNaN(started) ? "waiting" : "prefill";
+  const reported = Number.isNaN(started) && times.length ? reportedOf(record) : [];
+  for (const [kind, seconds] of reported) until(kind, Math.min(at + seconds, times[0]));
+  const first = reported.length ? "rest" : Number.isNaN(started) ? "waiting" : "prefill";
   times.forEach((time, index) => {
     tokens += counts[index];
     until(spans.some(({ chunk }) => chunk) ? "decode" : first, time, index + 1);
   });
   return spans;
+}
+
+/* The parts before the first token that client and server report, as in the table of all requests. */
+function reportedOf({ connect, serverQueue, serverTtft, serverPrefill }) {
+  const inServer = serverTtft - serverQueue;
+  const prefill = Number.isNaN(inServer) ? serverPrefill : inServer;
+  const parts = [["connect", connect], ["queue", serverQueue], ["prefill", prefill]];
+  return parts.filter(([, seconds]) => !Number.isNaN(seconds));
 }
 
 function nameOf({ kind, chunk }) {
