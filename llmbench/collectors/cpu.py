@@ -21,6 +21,7 @@ from llmbench.units import Seconds
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0
 THROTTLED_PERCENT = 1.0
+SAME = "the measuring process is the process under test"
 NO_CLOCKS = "the kernel reports no clock frequencies (cpufreq) on this machine"
 
 
@@ -130,6 +131,8 @@ class CpuProbe(Probe):
             Quantity("cpu_pressure_percent", "% of time", self._no_pressure),
             Quantity("cpu_frequency_hertz", "Hz", no_clocks),
             Quantity("process_rss_bytes", "B"),
+            Quantity("tree_rss_bytes", "B"),
+            Quantity("harness_rss_bytes", "B", None if self._harness else SAME),
         )
 
     def begin(self) -> None:
@@ -146,7 +149,12 @@ class CpuProbe(Probe):
         shares = after.shares_since(self._before, self._cores)
         self._before = after
         clocks = proc.mean_frequency(self._frequencies) if self._frequencies else None
-        return (*shares, clocks, self._psutil.memory_info().rss)
+        return (*shares, clocks, self._psutil.memory_info().rss, *self._memory(after.now))
+
+    def _memory(self, now: float) -> tuple[int, int | None]:
+        """Return the memory of the tree under test, and that of the processes that measure it."""
+        tree = self._tree.rss_bytes(now)
+        return tree, self._harness.rss_bytes(now) - tree if self._harness else None
 
     def conclude(self) -> Conclusion:
         """Return peak memory, and other load, steal time and throttling over the whole window."""

@@ -38,6 +38,11 @@ class Tree:
         self._list(now)
         return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
 
+    def rss_bytes(self, now: float) -> int:
+        """Return the sum of the resident memory of the tree; pages that are shared count twice."""
+        self._list(now)
+        return int(self._root.memory_info().rss) + sum(map(_rss_so_far, self._members))
+
     def pids(self, now: float) -> frozenset[int]:
         """Return the ids of all processes in the tree."""
         self._list(now)
@@ -61,6 +66,13 @@ def _cpu_seconds_so_far(process: psutil.Process) -> float:
         return _cpu_seconds(process)
     except psutil.NoSuchProcess:  # it exited; its time was added to its parent's
         return 0.0
+
+
+def _rss_so_far(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:  # it exited, and its memory is free
+        return 0
 
 
 def busy_seconds(times: Any) -> float:

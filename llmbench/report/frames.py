@@ -17,6 +17,7 @@ from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
 from llmbench.report import interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results, results_of
+from llmbench.report.sections import soak
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
@@ -83,7 +84,8 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
     The sentences of the answer, the harness validity, the metrics by case and request class,
-    the interactivity front of a sweep, and the prompt cache along the jobs of agents.
+    the interactivity front of a sweep, the prompt cache along the jobs of agents, and the drifts of
+    long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
@@ -99,6 +101,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "request_classes": by_class,
         "interactivity": interactivity.rows(results_of(stored)),
         "job_cache": _job_cache(results_of(stored)),
+        "soak": soak.as_json(results_of(stored)),
     }
 
 

@@ -29,6 +29,7 @@ from llmbench.report.sections import (
     roofline,
     server,
     slowest_requests,
+    soak,
     structured,
     tradeoffs,
     under_load,
@@ -65,7 +66,8 @@ def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) 
 
 def _content(results: Results) -> dict[str, Any]:
     """Return the variables of the report template, in page order."""
-    sentences = answer(results)
+    sentences, courses = answer(results), soak.tested_rows(results)
+    with_requests = [case for case in results.measured if not case.is_summary]
     return {
         "run_set": results.run_set,
         "cases": results.measured,
@@ -92,7 +94,8 @@ def _content(results: Results) -> dict[str, Any]:
         "jobs": (jobs.jobs(results), jobs.chart(results), jobs.hits(results)),
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
-        "timelines": [timeline(case) for case in drawn_cases(results.measured, TIMELINES)],
+        "timelines": [timeline(case) for case in drawn_cases(with_requests, TIMELINES)],
+        "soak": (soak.drifts(courses), soak.charts(courses)),
         "latency_budget": latency_budget.chart(results),
         "slow": [
             slowest_requests.slowest(results, latency) for latency in slowest_requests.SORTED_BY

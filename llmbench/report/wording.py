@@ -17,6 +17,8 @@ SERIES = {
     "cpu_pressure_percent": "CPU pressure",
     "cpu_frequency_hertz": "CPU clock",
     "process_rss_bytes": "memory, this process",
+    "tree_rss_bytes": "memory, this process and its children",
+    "harness_rss_bytes": "memory, the processes that measure",
     "busy_percent": "busy time",
     "memory_used_bytes": "memory in use",
     "power_average_watts": "power, average",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,3 +132,28 @@ def test_a_peak_that_cannot_be_reset_counts_from_the_start_of_the_process(
     probe.begin()
     time.sleep(0.02)
     assert probe.conclude().facts["rss_peak_since"] == "start of the process"
+
+
+def test_the_memory_of_the_tree_contains_that_of_the_process(machine: tuple[Path, Path]) -> None:
+    probe = CpuProbe(os.getpid(), *machine)
+    probe.begin()
+    values = readings(probe)
+    assert values["tree_rss_bytes"] is not None
+    assert values["process_rss_bytes"] is not None
+    assert values["tree_rss_bytes"] >= values["process_rss_bytes"] > 0
+    assert values["harness_rss_bytes"] is None
+    reasons = {quantity.name: quantity.unavailable for quantity in probe.quantities()}
+    assert reasons["harness_rss_bytes"] == "the measuring process is the process under test"
+
+
+def test_the_memory_of_the_measuring_process_is_apart_from_what_it_measures(
+    machine: tuple[Path, Path],
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        shutil.copytree(machine[0] / str(os.getpid()), machine[0] / str(child.pid))
+        probe = CpuProbe(child.pid, *machine, harness_pid=os.getpid())
+        probe.begin()
+        values = readings(probe)
+        child.communicate(b"\n")
+    own = psutil.Process().memory_info().rss
+    assert values["harness_rss_bytes"] == pytest.approx(own, rel=0.2)
