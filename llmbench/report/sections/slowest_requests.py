@@ -91,11 +91,15 @@ def _of(observed: RecordArrays, index: int, column: str) -> Any:
 
 # -- the waterfall ---------------------------------------------------------------------------------
 
+_LOOKS = {key: (label, color) for key, (label, color, _) in SEGMENTS.items()}
 SPANS = {
     "unsent": ("send lag", palette.MUTED),
     "connect": ("connecting", palette.INK),
-    **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
+    "queue": _LOOKS["queue"],
+    "prefill": _LOOKS["prefill"],
+    "waiting": _LOOKS["waiting"],
     "rest": ("rest of TTFT", palette.WAITING),
+    "decode": _LOOKS["decode"],
 }
 CAPTION = (
     "Each bar is a span of the request, from its due time at the top: the stages before the first"
