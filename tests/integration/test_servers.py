@@ -131,3 +131,25 @@ def test_vllm_counts_the_requests_and_tokens_that_were_sent(tmp_path: Path) -> N
     assert summary["server_preemptions"].value == 0
     assert 0 < (summary["server_prefix_cache_hit_share"].value or 0) < 1
     assert summary["server_ttft_p50"].value is not None
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
+def test_vllm_frees_the_slots_of_abandoned_requests(tmp_path: Path) -> None:
+    arguments = "--max-model-len 1024 --enforce-eager --gpu-memory-utilization 0.2"
+    backend = {
+        "kind": "endpoint", "api": "completions",
+        "server": {"preset": "vllm", "arguments": arguments},
+    }  # fmt: skip
+    run = measured(
+        tmp_path,
+        backend,
+        "builtin:tiny",
+        workload={"kind": "synthetic", "prompt_tokens": 16, "output_tokens": 400},
+        requests=20,
+        stop_at_eos=False,
+        abandon={"share": 0.9, "tokens": 4},
+        collect=["cpu", {"kind": "server", "interval": "100 ms"}],
+    )
+    assert run.records["finish"].to_pylist().count("abandoned") > 10
+    running = next(series for series in run.series if series.name == "server_running")
+    assert max(running.values) <= 2  # one user: the request, and one that is being aborted
