@@ -49,17 +49,21 @@ class Trace(Load):
         if path:
             recorded = read_trace(path)
             times = np.array([row.time for row in recorded.rows])
-            return _Recorded(times / self.options.speed, recorded.left_out.caveats())
+            left_out = recorded.left_out.caveats()
+            return _Recorded(times / self.options.speed, workload.has_jobs, left_out)
         if (workload_times := workload.times()) is None:
             raise InputError(
                 "load: trace needs a workload with arrival times, such as trace; or set `path`"
             )
-        return _Recorded(workload_times / self.options.speed)
+        return _Recorded(workload_times / self.options.speed, workload.has_jobs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded(Load):
+    """Recorded arrivals: of requests, or of jobs, which are fewer than their requests."""
+
     times: Floats
+    has_jobs: bool = False
     left_out: tuple[Caveat, ...] = ()
 
     def caveats(self) -> tuple[Caveat, ...]:
@@ -68,7 +72,7 @@ class _Recorded(Load):
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
         """Return the recorded due times up to the limit of the stop rule."""
-        if stop.total is not None and stop.total > len(self.times):
+        if stop.total is not None and stop.total > len(self.times) and not self.has_jobs:
             raise InputError(
                 f"requests: {stop.total} requested, warm-up included, but the trace has "
                 f"{len(self.times)} requests; lower `requests`, or set a `duration`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def record(of: tuple[int, int, int], parents: tuple[int, ...], due: float, *time
     session, size, turn = of
     request = Request(100 * session + turn, (1,), 2, session=session, turn=turn, parents=parents)
     started, *tokens = times
-    tokened = {"token_times": tokens, "token_counts": (1,) * len(tokens)}
+    tokened: dict[str, Any] = {"token_times": tokens, "token_counts": (1,) * len(tokens)}
     known = Record.of(request, due, due, "length", started=started, **tokened)
     return replace(known, job_requests=size)
 

@@ -25,7 +25,7 @@ def request(
     """Return a request of a job of four, sent when due and started a quarter of its time later."""
     one = Request(10 * session + turn, (1, 2), 2, session=session, turn=turn, parents=parents)
     quarter = (end - due) / 4
-    times = {"token_times": (due + 2 * quarter, end), "token_counts": (1, 1)}
+    times: dict[str, Any] = {"token_times": (due + 2 * quarter, end), "token_counts": (1, 1)}
     record = Record.of(one, due, due, "length", started=due + quarter, **times)
     return replace(record, **{"job_requests": 4, **of})
 

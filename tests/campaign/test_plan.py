@@ -62,6 +62,10 @@ def test_the_context_of_a_server_is_unknown(tmp_path: Path, sweep: str) -> None:
             "slo={chat.ttft: 1 s}",
             "--set slo={chat.ttft: 1 s}: slo: the workload has no requests of",
         ),
+        (
+            "slo={job_p95: 1 s}",
+            "--set slo={job_p95: 1 s}: slo: job_p95 is an objective of jobs, and",
+        ),
         ("quality={text: nowhere.txt}", "--set quality={text: nowhere.txt}: quality.text: nowhere"),
     ],
 )
@@ -70,6 +74,14 @@ def test_what_is_missing_is_reported_with_the_place_of_its_key(
 ) -> None:
     text = SCENARIO.replace("random:tiny", "./nowhere") if "dtype" in override else SCENARIO
     assert refusal(tmp_path, override, text=text).startswith(message)
+
+
+def test_a_workload_with_jobs_has_objectives_of_jobs(tmp_path: Path) -> None:
+    (tmp_path / "planned.yaml").write_text(SCENARIO)
+    jobs = ["workload={kind: agents, turns: 2}", "slo={job_p95: 1 s}"]
+    mixed = ["workload={kind: mixed, classes: {a: {workload: agents}}}", "slo={a.job: 1 s}"]
+    for overrides in (jobs, mixed):
+        plan.check(scenario_file.load(tmp_path / "planned.yaml", overrides))
 
 
 def test_a_missing_package_is_reported_with_the_line_of_the_backends(

@@ -104,7 +104,7 @@ def test_a_failed_request_ends_its_job_and_others_in_flight_finish() -> None:
     dispatch.finish(0, 0.0)
     dispatch.take_due(1.0)
     dispatch.finish(1, 2.0, FAILED)
-    assert not dispatch.finished
+    assert dispatch.in_flight == 1
     dispatch.finish(2, 3.0)
     assert dispatch.finished
     assert dispatch.summary.unsent_turns == 1
@@ -251,22 +251,23 @@ def test_every_request_is_due_after_all_that_it_waits_for_and_jobs_are_whole(
 
 def _check_whole(dispatch: Dispatch, seconds: list[float]) -> None:
     """Serve a load; check that each job is complete and each request follows its parents."""
-    now, flying = 0.0, []
+    now = 0.0
+    flying: list[tuple[float, int, Request]] = []
     ends: dict[int, dict[int, float]] = {}
     whole: dict[int, int] = {}
     while not dispatch.finished:
         for request, due in dispatch.take_due(now):
-            session = request.session or 0
+            session = request.first_id
             answered = ends.setdefault(session, {})
             assert all(answered[parent] + 0.5 <= due for parent in request.parents or ())
             whole[session] = 1 + len(request.turns)
             flying.append((now + seconds[request.id % 7], request.id, request))
         flying.sort(key=lambda flight: flight[:2])
-        due = dispatch.next_due()
-        if flying and (due is None or flying[0][0] <= due):
+        next_due = dispatch.next_due()
+        if flying and (next_due is None or flying[0][0] <= next_due):
             now, _, request = flying.pop(0)
-            ends[request.session or 0][request.turn] = now
+            ends[request.first_id][request.turn] = now
             dispatch.finish(request.id, now)
-        elif due is not None:
-            now = max(now, due)
+        elif next_due is not None:
+            now = max(now, next_due)
     assert {session: len(turns) for session, turns in ends.items()} == whole

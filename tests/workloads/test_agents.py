@@ -7,12 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llmbench.errors import InputError
+from llmbench.loads.stopping import Stop
+from llmbench.loads.trace import Trace as TraceLoad
 from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.runs.request import Request
 from llmbench.workloads.agents import Agents, generated
@@ -181,3 +184,11 @@ def test_a_file_of_another_form_is_refused_by_check(tmp_path: Path) -> None:
         workload(path=written(tmp_path, {"prompt": "Why?"})).check()
     with pytest.raises(InputError, match="session_id: found None"):
         workload(path=written(tmp_path, {"prompt": "Why?"}), format="mooncake").check()
+
+
+def test_recorded_times_start_jobs_and_requests_may_be_more(tmp_path: Path) -> None:
+    rows = [row("a", timestamp=0), row("a"), row("b", timestamp=3000), row("b")]
+    of = workload(path=written(tmp_path, *rows))
+    load = TraceLoad(TraceLoad.Options(speed=2)).following(of)
+    due = load.arrivals(Stop(requests=4), np.random.default_rng(0)).at_start()
+    assert list(due) == [0.0, 1.5]

@@ -17,7 +17,7 @@ from llmbench.workloads.jobs import Job, Step, from_messages, from_sessions, rec
 
 PATH = Path("jobs.jsonl")
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-TRAJECTORY = [
+TRAJECTORY: list[dict[str, Any]] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Why?"},
     {"role": "assistant", "content": None, "tool_calls": [CALL]},

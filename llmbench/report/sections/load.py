@@ -9,9 +9,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmbench.analysis.compare.differences import schedules
-from llmbench.analysis.metrics import LATENCIES
+from llmbench.analysis.metrics import LATENCIES, RecordArrays
 from llmbench.report import palette, table
 from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe
 from llmbench.report.results import CaseResults, Results
@@ -96,10 +97,14 @@ def _facts(case: CaseResults, key: str) -> list[Any]:
 
 
 def _warmup(case: CaseResults) -> Cell:
-    cut = {observed.all.num_rows - observed.measured.num_rows for observed in case.observed}
+    cut = {_in_warmup(observed) for observed in case.observed}
     methods = _facts(case, "warmup_method")
     how = f"detected by {methods[0]}" if methods else ""
     return Cell(" / ".join(f"{number:,}" for number in sorted(cut)), min(cut), how)
+
+
+def _in_warmup(observed: RecordArrays) -> int:
+    return int(pc.sum(pc.equal(observed.all["phase"], "warmup")).as_py() or 0)
 
 
 def _stopped_by(case: CaseResults) -> Cell:

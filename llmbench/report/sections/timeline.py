@@ -190,7 +190,7 @@ def _segment(rows: list[Row], key: str, label: str, color: str, thickness: float
         width=thickness * (1 - GAP if len(rows) < REQUESTS / 4 else 1),
         marker={
             "color": color,
-            "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
+            "opacity": [1.0 if row["phase"] == "measured" else WARMUP_OPACITY for row in there],
             "line": {"width": 0},
         },
         customdata=[_described(row) for row in there],

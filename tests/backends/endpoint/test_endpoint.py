@@ -505,6 +505,32 @@ def test_a_session_stays_with_its_client(serve: Serve, server: Server) -> None:
     assert {len(body["messages"]) for body in server.received} == {1, 3, 5}
 
 
+def fan_out(number: int) -> Request:
+    """Return a job: two requests in parallel, and one that waits for both."""
+    parents = ((0,), (0,), (0, 1, 2))
+    turns = tuple(Turn((3,), 2, 0.01, f"t{n}", (), of) for n, of in enumerate(parents, start=1))
+    return Request(10 * number, (1, 2), 3, text="begin", parents=(), turns=turns)
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_a_job_is_whole_and_stays_with_its_client(
+    serve: Serve, server: Server, clients: int
+) -> None:
+    pool = [fan_out(number) for number in range(3)]
+    records, _ = serve(count=6, arrivals=Scheduled(np.zeros(3)), pool=pool, clients=clients)
+    assert sorted((r.session, r.turn) for r in records) == [
+        (number, turn) for number in range(3) for turn in range(4)
+    ]
+    assert sum(record.phase == "drain" for record in records) == 6
+    by_turn = {(r.session, r.turn): r for r in records}
+    for number in range(3):
+        last, *others = (by_turn[number, turn] for turn in (3, 1, 2))
+        answered = max(other.token_times[-1] for other in others)
+        assert last.due >= answered + 0.01
+    joins = [body["messages"] for body in server.received if len(body["messages"]) == 3]
+    assert {messages[1]["content"] for messages in joins} == {"aaa"}
+
+
 @pytest.mark.parametrize("clients", [1, 2])
 def test_dropped_requests_are_known_for_any_number_of_clients(
     serve: Serve, server: Server, summaries: list[LoadSummary], clients: int
