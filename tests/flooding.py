@@ -70,7 +70,7 @@ def run_server() -> None:
             threading.Thread(target=flood, args=(connection,), daemon=True).start()
 
 
-def payload(request: Request) -> bytes:
+def payload(request: Request, _server: int) -> bytes:
     body = json.dumps({"model": request.text}).encode()
     return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 

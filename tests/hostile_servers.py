@@ -340,6 +340,6 @@ def loaded(url: str, names: Iterable[str], users: int = USERS, **options: float)
     return serve(target, _payload, Dispatch(pool, arrivals, stop), MonotonicClock())
 
 
-def _payload(request: Request) -> bytes:
+def _payload(request: Request, _server: int) -> bytes:
     body = json.dumps({"model": request.text}).encode()
     return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -30,7 +30,14 @@ SCENARIO = """\
 name: secrets
 description: A server that repeats what it was told in confidence.
 model: served:echo
-workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
+workload:
+  kind: mixed
+  classes:
+    any: {workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}}
+    own:
+      headers: {X-Own-Token: "${MY_TOKEN}"}
+      body: {key: "${MY_TOKEN}"}
+      workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
 load: {kind: closed, concurrency: 2}
 requests: 150
 keep_outputs: true
@@ -105,7 +112,8 @@ class Gossip(BaseHTTPRequestHandler):
         self._send(*way(" ".join(map(form, self._secrets()))))
 
     def _secrets(self) -> list[str]:
-        return [self.headers["Authorization"].removeprefix("Bearer "), self.headers["X-Api-Key"]]
+        token = self.headers["X-Own-Token"] or self.headers["X-Api-Key"]
+        return [self.headers["Authorization"].removeprefix("Bearer "), token]
 
     def _send(self, status: int, reason: str, body: bytes, kind: str) -> None:
         self.send_response(status, re.sub(r"[^ -~]", " ", reason))

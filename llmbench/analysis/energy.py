@@ -6,6 +6,7 @@ the load. docs/energy.md explains the method.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from llmbench.runs.series import Series
 
 COUNTED = "energy_joules"
 WALL = "wall"
-SERVER_GPU = "servergpu"
+SERVER_GPU = re.compile(r"server\d*gpu\d+")
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that edge effects are small
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
@@ -111,7 +112,7 @@ def _without_duplicates(run: Run, counters: list[Series]) -> list[Series]:
 
 
 def _is_of_server(series: Series) -> bool:
-    return str(series.device).startswith(SERVER_GPU)
+    return SERVER_GPU.fullmatch(str(series.device)) is not None
 
 
 def wall_series(run: Run) -> list[Series]:

@@ -5,7 +5,9 @@ docs/servers.md explains what they mean and when they are unavailable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from llmbench.analysis.values import NO_WINDOW, Value, series_mean, unavailable
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
+SERVER = re.compile(r"server\d*")  # the keys of facts
 NOT_COLLECTED = "the scenario does not collect `server`"
 LEAST_COVERED = 0.8  # of the window, between its first and last reading
 LONGEST_GAP = 2.5  # intervals between two readings
@@ -46,15 +49,34 @@ KEYS = (
 Window = tuple[float, float]
 
 
+def servers(run: Run) -> dict[str, Any]:
+    """Return the facts of each server whose metrics were read, by the begin of its series' names.
+
+    They are server, server2 and so on.
+    """
+    return {name: facts for name, facts in run.facts.items() if SERVER.fullmatch(name)}
+
+
+def only_server(run: Run, name: str) -> Run:
+    """Return a run without the facts of all servers but one."""
+    others = servers(run).keys() - {name}
+    return replace(run, facts={key: run.facts[key] for key in run.facts if key not in others})
+
+
 def server_metrics(run: Run, window: Window | None) -> dict[str, Value]:
-    """Return the metrics of KEYS within a window; the server may have had other clients too."""
-    if "server" not in run.facts:
+    """Return the metrics of KEYS within a window, of all servers together.
+
+    Requests, counts and histograms are sums over the servers, the used part of the KV cache is
+    their mean. The servers may have had other clients too.
+    """
+    names = servers(run)
+    if not names:
         return unavailable(KEYS, NOT_COLLECTED)
     if window is None:
         return unavailable(KEYS, NO_WINDOW)
-    means = {key: _mean(run, window, *source) for key, source in MEANS.items()}
+    means = {key: _mean(run, names, window, key) for key in MEANS}
     try:
-        rises = _Rises(run, window)
+        rises = _AllRises([_Rises(run, name, window) for name in names])
     except Unavailable as reason:
         return unavailable(KEYS, str(reason)) | means
     shares = {key: rises.share(*counters) for key, counters in SHARES.items()}
@@ -66,29 +88,58 @@ def server_metrics(run: Run, window: Window | None) -> dict[str, Value]:
     return {**percentiles, **shares, **means, PREEMPTIONS: rises.count("preemptions")}
 
 
-def _mean(run: Run, window: Window, name: str, scale: float) -> Value:
+def _mean(run: Run, names: Collection[str], window: Window, key: str) -> Value:
+    """Return the sum of the servers' means of a gauge; of parts of a KV cache, the mean."""
+    source, scale = MEANS[key]
+    means = [_mean_of(run, f"{name}{source.removeprefix('server')}", window) for name in names]
+    missing = next((mean for mean in means if mean.value is None), None)
+    if missing:
+        return missing
+    total = scale * sum(mean.value or 0.0 for mean in means)
+    is_part = key == "server_kv_cache_mean"
+    return Value(total / len(means) if is_part else total, min(mean.n for mean in means))
+
+
+def _mean_of(run: Run, name: str, window: Window) -> Value:
     series = next((series for series in run.series if series.name == name), None)
     if series is None:
         return Value.unavailable("the server's preset has no such metric")
-    mean = series_mean(series, window)
-    return mean if mean.value is None else Value(mean.value * scale, mean.n)
+    return series_mean(series, window)
 
 
 class _Rises:
-    """The increases of counters and histograms between the first and last reading in a window."""
+    """The increases of one server's counters and histograms in a window.
 
-    def __init__(self, run: Run, window: Window) -> None:
-        facts = run.facts["server"]
+    They are those between the first and the last reading in the window.
+    """
+
+    def __init__(self, run: Run, name: str, window: Window) -> None:
+        facts = run.facts[name]
         self._rises: Mapping[str, Any] = facts.get("rises", {})
-        self._first, self._last = _readings(_times(run), window, facts["interval"])
+        self._first, self._last = _readings(_times(run, name), window, facts["interval"])
 
-    def _increments(self, name: str) -> Floats:
+    def increments(self, name: str) -> Floats:
         """Return (reading, bucket, increase) of the window; raises Unavailable without them."""
         facts = self._rises.get(name, {"unavailable": "the server's preset has no such metric"})
         if reason := facts.get("unavailable"):
             raise Unavailable(reason)
         rows = np.array(facts["increments"], float).reshape(-1, 3)
         return rows[(rows[:, 0] > self._first) & (rows[:, 0] <= self._last)]
+
+    def bounds(self, name: str) -> list[float]:
+        """Return the finite upper bounds of a histogram's buckets."""
+        bounds: list[float] = self._rises[name]["bounds"]
+        return bounds
+
+
+class _AllRises:
+    """The increases of all servers together; unavailable if those of one are."""
+
+    def __init__(self, servers: Sequence[_Rises]) -> None:
+        self._servers = servers
+
+    def _increments(self, name: str) -> Floats:
+        return np.concatenate([server.increments(name) for server in self._servers])
 
     def count(self, name: str) -> Value:
         """Return the increase of a counter."""
@@ -110,17 +161,24 @@ class _Rises:
         """Return a percentile of a histogram, interpolated within a bucket."""
         try:
             rows = self._increments(name)
-            bounds = self._rises[name]["bounds"]
+            bounds = self._bounds(name)
             buckets = rows[:, 1].astype(int)
             counts = np.bincount(buckets, rows[:, 2], len(bounds) + 1).astype(float)
             return Value(histogram_quantile(percent / 100, bounds, counts), int(counts.sum()))
         except Unavailable as reason:
             return Value.unavailable(str(reason))
 
+    def _bounds(self, name: str) -> list[float]:
+        """Return the bounds of a histogram, which must be the same on all servers."""
+        first, *others = (server.bounds(name) for server in self._servers)
+        if any(bounds != first for bounds in others):
+            raise Unavailable("the servers' histograms have different buckets")
+        return first
 
-def _times(run: Run) -> Floats:
-    """Return the times of the readings, which the increments count."""
-    name = "server_reading_seconds"
+
+def _times(run: Run, server: str) -> Floats:
+    """Return the times of a server's readings, which the increments count."""
+    name = f"{server}_reading_seconds"
     series = next((series for series in run.series if series.name == name), None)
     if series is None or not series.available:
         raise Unavailable((series and series.why_unavailable) or "there is no reading")

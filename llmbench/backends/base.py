@@ -21,6 +21,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import ConstraintKind, Request
+from llmbench.scenario.route import Route
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.workloads.contents import Contents
 
@@ -55,7 +56,8 @@ class OpenContext:
 
     ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
     a file for the output of launched servers. ``slowdown`` is a delay added to every step, as a
-    fraction of the step's time. ``keep_answers``: the answers of the load are compared after it.
+    fraction of the step's time. ``routes`` has what the requests of a class have of their own.
+    ``keep_answers``: the answers of the load are compared after it.
     """
 
     model: ModelOptions
@@ -68,6 +70,7 @@ class OpenContext:
     on_stage: Callable[[str], None] = lambda _: None
     log: Path | None = None
     slowdown: float = 0.0
+    routes: Mapping[str, Route] = field(default_factory=dict)
     keep_answers: bool = False
 
 
@@ -215,10 +218,12 @@ class Server(Protocol):
 class Backend(plugins.Part):
     """A system under test, to which requests are sent.
 
-    ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled.
+    ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled;
+    ``has_routes`` that request classes may have their own model, URL, headers and fields.
     """
 
     profilable: ClassVar[bool] = False
+    has_routes: ClassVar[bool] = False
 
     def contents(self, case: str, seed: int) -> Contents:  # noqa: ARG002 (the default)
         """Return how prompts that are only lengths are filled for a case, given a run's seed.
@@ -245,10 +250,10 @@ class Backend(plugins.Part):
                 f"{type(self).__name__.lower()} cannot; use an endpoint, or set `constrain: never`"
             )
 
-    def probe(self, model: ModelOptions) -> None:  # noqa: ARG002 (the default)
+    def probe(self, model: ModelOptions, routes: Mapping[str, Route]) -> None:  # noqa: ARG002 (the default)
         """Raise InputError if the system under test cannot be used; called once before its runs.
 
-        The default does nothing.
+        ``routes`` has what the requests of a class have of their own. The default does nothing.
         """
         return
 

@@ -89,10 +89,12 @@ def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
     """
     probed: list[Any] = []
     for case in cases:
-        if (key := (case.backend_options, case.scenario.model)) not in probed:
+        scenario = case.scenario
+        routes = WORKLOADS.part(scenario.workload).routes
+        if (key := (case.backend_options, scenario.model, routes)) not in probed:
             probed.append(key)
             with _located(places, "backends"):
-                BACKENDS.part(case.backend_options).probe(case.scenario.model)
+                BACKENDS.part(case.backend_options).probe(scenario.model, routes)
 
 
 def _check(case: Case, places: Mapping[str, str]) -> None:
@@ -111,6 +113,7 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         workload = WORKLOADS.part(scenario.workload)
         workload.check()
         _check_lengths(case, workload)
+        _check_routes(case, workload)
         _check_constraints(case, workload)
     with _located(places, "slo"):
         _check_classes(case)
@@ -148,6 +151,18 @@ def _check_lengths(case: Case, workload: Workload) -> None:
     total = stop_rule(case.scenario).total
     seed = case.spec_of(1).get("seed", 0)
     check_lengths(case, workload, seed, min(EARLY, total or EARLY))
+
+
+def _check_routes(case: Case, workload: Workload) -> None:
+    """Raise InputError if requests of a class have what the backend cannot honor."""
+    if BACKENDS.find(case.backend).has_routes:
+        return
+    for name, route in workload.routes.items():
+        keys = ", ".join(f"`{key}`" for key in route.given)
+        raise InputError(
+            f"workload.classes.{name}: the backend `{case.backend}` runs one model in this process "
+            f"and cannot honor {keys}; remove it, or measure an `endpoint`"
+        )
 
 
 def _check_constraints(case: Case, workload: Workload) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -23,6 +23,7 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
+from llmbench.scenario.route import Route
 from llmbench.scenario.schema import Scenario
 from llmbench.workloads.base import WORKLOADS, Workload
 
@@ -36,7 +37,7 @@ class Prepared:
 
     ``requests`` is the pool that the load cycles through. ``schedule`` has one row per due time
     known in advance; ``digest`` is a hash of these due times and of all prompt and output lengths.
-    ``caveats`` are those of its files.
+    ``routes`` has what the requests of a class have of their own; ``caveats`` are those of files.
     """
 
     scenario: Scenario
@@ -46,6 +47,7 @@ class Prepared:
     requests: Sequence[Request]
     schedule: pa.Table = field(default_factory=lambda: pa.table({}))
     digest: str = ""
+    routes: Mapping[str, Route] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
 
     @cached_property
@@ -117,6 +119,7 @@ def prepare(case: Case, logs: Path) -> Prepared:
         prepared,
         schedule=_schedule(offsets, pool),
         digest=_digest(offsets, pool),
+        routes=workload.routes,
         caveats=tuple(dict.fromkeys((*workload.caveats(), *load.caveats()))),
     )
 
@@ -148,6 +151,8 @@ def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table
 
 
 def _digest(offsets: NDArray[np.float64], pool: Sequence[Request]) -> str:
-    """Return a hash of the due times and of prompt and output lengths, equal for equal loads."""
+    """Return a hash of the due times, lengths and models of requests, equal for equal loads."""
     lengths = np.array([pair for request in pool for pair in request.lengths()], dtype=np.int64)
-    return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()
+    models = [request.model or "" for request in pool]
+    names = "\n".join(models) if any(models) else ""
+    return hashlib.sha256(offsets.tobytes() + lengths.tobytes() + names.encode()).hexdigest()

@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from llmbench import environment
-from llmbench.backends.base import BACKENDS, OpenContext
+from llmbench.backends.base import BACKENDS, OpenContext, Server
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.job import Job
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.campaign.process import STORING
+from llmbench.collectors.base import CollectorOptions
 from llmbench.collectors.sampler import Sampler, started, watch
 from llmbench.environment import child_process
 from llmbench.environment.software import SLOWDOWN
@@ -121,7 +123,7 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
         events.stage("measuring")
         dispatch = load.dispatch
         # collect garbage before the clock starts, since a collection would delay the first requests
-        collectors = [options.for_server(server.access) for options in case.scenario.collect]
+        collectors = _collectors(case, server)
         with frozen_gc(), watch(collectors, server.pid, sampler) as collected:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
@@ -169,6 +171,12 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
     return run, load.schedule
 
 
+def _collectors(case: Case, server: Server) -> list[CollectorOptions]:
+    """Return the options of the collectors of a run, one or several for each of the scenario."""
+    own = (options.for_servers(server.access) for options in case.scenario.collect)
+    return [*chain.from_iterable(own)]
+
+
 def _collected(caveats: Iterable[Caveat], *, is_monitored: bool) -> Iterator[Caveat]:
     """Yield the collectors' caveats; none about others if the system under test is among them."""
     return (caveat for caveat in caveats if is_monitored or caveat.kind not in ABOUT_OTHERS)
@@ -207,6 +215,7 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
         on_stage=events.stage,
         log=log,
         slowdown=_slowdown(),
+        routes=load.routes,
     )
 
 

@@ -15,12 +15,12 @@ from llmbench.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a server under test over HTTP: its root URL, and the options of requests.
+    """How to reach the servers under test over HTTP: root URLs, and the options of requests.
 
     Secrets are the names of environment variables.
     """
 
-    url: str
+    urls: tuple[str, ...]
     api_key_env: str
     headers: Mapping[str, str]
     verify: bool | str
@@ -43,12 +43,12 @@ class CollectorOptions(plugins.Options):
         """
         return
 
-    def for_server(self, access: Access | None) -> Self:  # noqa: ARG002 (the default)
-        """Return the options for a run whose server is reached like this; None: it is local.
+    def for_servers(self, access: Access | None) -> tuple[Self, ...]:  # noqa: ARG002 (the default)
+        """Return the options for a run whose servers are reached like this; None: it is local.
 
-        The default returns them unchanged.
+        There is a collector for each. The default returns one, unchanged.
         """
-        return self
+        return (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,12 @@ class Probe(Protocol):
 
 
 class Collector(plugins.Part):
-    """A part that monitors the machine during a load."""
+    """A part that monitors the machine during a load.
+
+    ``number`` counts the collectors of a kind in a run, from 1; it is set before `probe`.
+    """
+
+    number: int = 1
 
     def probe(self, pid: int) -> Probe:
         """Open a probe for the process under test; called in the sampler process."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ def main() -> int:
     parent.send(READY)
     job = parent.receive(_Job)
     os.nice(NICENESS)
-    recorders = [_recorder(options, job.pid) for options in job.collectors]
+    recorders = list(_recorders(job))
     cost = _Cost()
     for recorder in recorders:
         recorder.begin(cost.began)
@@ -173,13 +174,22 @@ def main() -> int:
     return 0
 
 
-def _recorder(options: dict[str, Any], pid: int) -> Recorder:
+def _recorders(job: _Job) -> Iterator[Recorder]:
+    numbers: Counter[str] = Counter()
+    for options in job.collectors:
+        numbers[options["kind"]] += 1
+        yield _recorder(options, job.pid, numbers[options["kind"]])
+
+
+def _recorder(options: dict[str, Any], pid: int, number: int) -> Recorder:
     kind = options["kind"]
 
     def open_probe() -> Probe:
-        part = COLLECTORS.find(kind)
+        found = COLLECTORS.find(kind)
         fields = {key: value for key, value in options.items() if key != "kind"}
-        return part(part.Options(**fields)).probe(pid)
+        part = found(found.Options(**fields))
+        part.number = number
+        return part.probe(pid)
 
     return Recorder(kind, options["interval"], open_probe)
 

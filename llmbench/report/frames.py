@@ -83,26 +83,32 @@ class RunSet:
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
-    The sentences of the answer, the harness validity, the metrics by case and request class,
-    the interactivity front of a sweep, the prompt cache along the jobs of agents, and the drifts of
-    long runs.
+    The sentences of the answer, the harness validity, the metrics by case, and by request class,
+    model that requests name and server of a backend, the interactivity front of a sweep, the prompt
+    cache along the jobs of agents, and the drifts of long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
-    by_class = [
-        {"request_class": name, **row}
-        for case, runs in stored.by_case().items()
-        for name, of_class in split_runs(runs, "request_class").items()
-        for row in _rows(case, of_class)
-    ]
     return {
         "answer": answer(results_of(stored)),
         "harness": judged,
         "summary": summary_rows(stored),
-        "request_classes": by_class,
+        "request_classes": _by_part(stored, "request_class"),
+        "models": _by_part(stored, "model"),
+        "servers": _by_part(stored, "url"),
         "interactivity": interactivity.rows(results_of(stored)),
         "job_cache": _job_cache(results_of(stored)),
         "soak": soak.as_json(results_of(stored)),
     }
+
+
+def _by_part(stored: run_set.RunSet, column: str) -> list[dict[str, Any]]:
+    """Return one row per case, value of a column of the records, and metric."""
+    return [
+        {column: name, **row}
+        for case, runs in stored.by_case().items()
+        for name, part in split_runs(runs, column).items()
+        for row in _rows(case, part)
+    ]
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:

@@ -46,7 +46,8 @@ from llmbench.runs.run_set import RunSet
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 PARTS = (
-    load.request_classes, load.turns, load.prompt_cache, structured.structured, structured.cost,
+    load.request_classes, load.models, load.servers, load.fairness, load.turns, load.prompt_cache,
+    structured.structured, structured.cost,
 )  # fmt: skip
 LISTED = 25
 TIMELINES = 24  # cases with a timeline

@@ -63,10 +63,14 @@ def all_of(number: int) -> str:
 
 def series_label(series: Series) -> str:
     """Return the name of a series in words: ``GPU 0 power, average``."""
+    if of_server := re.fullmatch(r"server(\d+)", series.device or ""):
+        words = SERIES.get(f"server_{series.quantity}", series.quantity)
+        return words.replace("the server", f"server {of_server[1]}")
     words = SERIES.get(series.quantity) or UNIT_SUFFIX.sub("", series.quantity).replace("_", " ")
     return f"{_device_label(series.device)} {words}" if series.device else words
 
 
 def _device_label(device: str) -> str:
-    words = re.sub(r"([a-z]+)(\d+)", r"\1 \2 ", device.replace("servergpu", "server gpu")).strip()
+    spaced = device.replace("servergpu", "server gpu")
+    words = re.sub(r"([a-z]+)(\d+)", r"\1 \2 ", spaced).strip()
     return re.sub(r"\b(gpu|mig|dram)\b", lambda found: found[0].upper(), words)

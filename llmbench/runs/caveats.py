@@ -140,6 +140,13 @@ KINDS: dict[str, Kind] = {
         "On the endpoint, set `cache.prompts` to unique or `cache.before` to reset.",
         blocks_claims=True,
     ),
+    "server-refused": Kind(
+        "warning",
+        "{url} refused {refusals} connection(s); it got no requests for {back_off:g} s after each.",
+        "Its share went to the other servers: find out why it refused, and measure again.",
+        ("url",),
+        blocks_claims=True,
+    ),
     # the backend
     "recompiled": Kind(
         "warning",

@@ -38,7 +38,9 @@ class Record:
     tools took, and ``job_requests`` the number of requests of the job. ``abandoned_at`` is when the
     user of an abandoned request gave up; it has the tokens that were received until then.
     ``constraint`` is the kind of form that the answer must have, ``valid`` whether it has it, and
-    ``invalid_reason`` why it does not, or why that is unknown.
+    ``invalid_reason`` why it does not, or why that is unknown. ``model`` is the model that the
+    request names if its class has its own, ``url`` the server that it was sent to if there are
+    several.
     """
 
     request_id: int
@@ -80,6 +82,8 @@ class Record:
     constraint: str | None = None
     valid: bool | None = None
     invalid_reason: str | None = None
+    model: str | None = None
+    url: str | None = None
 
     @classmethod
     def of(
@@ -116,6 +120,7 @@ class Record:
             delay_seconds=request.think_seconds if request.is_in_job else None,
             job_requests=1 + len(request.turns) if request.is_in_job else None,
             constraint=request.constraint.kind if request.constraint else None,
+            model=request.model,
             **outcome,
         )
 

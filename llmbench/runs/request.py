@@ -105,7 +105,8 @@ class Request:
     ``shared`` is the number of leading tokens that the workload shares between requests on purpose,
     and ``has_exact_length`` whether the prompt is made to a length instead of being a text of its
     own. ``patience`` is set if the user gives up on this request, ``constraint`` if its answer must
-    have a form, and ``expected`` if the right answer is known.
+    have a form, and ``expected`` if the right answer is known. ``model`` is the model that it names
+    if its class has its own.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
     their messages and responses, for backends that send text. ``turns`` are all turns after the
@@ -134,6 +135,7 @@ class Request:
     patience: Patience | None = None
     constraint: Constraint | None = None
     expected: Expected | None = None
+    model: str | None = None
 
     def gives_up_at(self, due: float) -> float | None:
         """Return when the user gives up on the request due at ``due``; None if not by time."""

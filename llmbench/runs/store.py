@@ -50,7 +50,8 @@ ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
 LABELS = ("name", "description", "began_at", "scenario_text", "overrides", "origins")
 TEXTS = ("description", "scenario_text", "overrides", "origins")  # that a user wrote
-FROM_OUTSIDE = ("error_kind", "error_message", "response_id")  # columns that a server may write
+# columns that a server or a user may write
+FROM_OUTSIDE = ("error_kind", "error_message", "response_id", "model", "url")
 
 
 # -- writing ---------------------------------------------------------------------------------------

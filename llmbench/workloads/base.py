@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import ConstraintKind, Request
+from llmbench.scenario.route import Route
 from llmbench.workloads.contents import Contents
 
 
@@ -40,6 +41,11 @@ class Workload(plugins.Part):
     def constraints(self) -> set[ConstraintKind]:
         """The kinds of forms that the requests ask of their answers; empty if there are none."""
         return set()
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """The request classes with a model, URL, headers or fields of their own, by name."""
+        return {}
 
     def sequence_lengths(self, seed: int) -> Iterator[int]:  # noqa: ARG002 (the default)
         """Yield the tokens of each request's longest sequence, prompt and output, without prompts.

@@ -7,20 +7,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import ConfigDict, Field
 
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import ConstraintKind, Request
-from llmbench.scenario.rng import stream
+from llmbench.scenario.rng import drawn, stream
+from llmbench.scenario.route import Route
 from llmbench.scenario.schema import AnyPart
 from llmbench.workloads.base import WORKLOADS, Workload
 
 
-class RequestClass(plugins.Options):
-    """A request class: its workload and its relative frequency."""
+class RequestClass(Route):
+    """A request class: its workload, its relative frequency, and what its requests have alone."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -34,7 +34,7 @@ class Mixed(Workload):
     """A mixture of workloads, each a request class with its own objectives.
 
     Classes are drawn in proportion to their shares. `slo: {chat.ttft_p99: 300 ms}` applies only to
-    the class chat.
+    the class chat. For endpoints, a class may have its own model, URL, headers and fields.
     """
 
     class Options(plugins.Options):
@@ -63,6 +63,11 @@ class Mixed(Workload):
         """The kinds of forms that the requests of any class ask of their answers."""
         return {kind for part in self._parts.values() for kind in part.constraints}
 
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The classes whose requests have something of their own."""
+        return {name: kind for name, kind in self.options.classes.items() if kind.given}
+
     def check(self) -> None:
         """Raise InputError when a file of one of the workloads cannot be read."""
         for part in self._parts.values():
@@ -75,16 +80,17 @@ class Mixed(Workload):
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests of randomly drawn classes, until the workload of one class ends."""
         own = self.contents.seed
-        parts = {}
+        parts, models = {}, {}
         for name, part in self._parts.items():
             contents_seed = None if own is None else _seed_of(name, own)
             part.contents = replace(self.contents, seed=contents_seed)
             parts[name] = part.requests(tokenizer, _seed_of(name, seed))
+            models[name] = self.options.classes[name].models(stream(_seed_of(name, seed), "models"))
         for index, name in enumerate(self._names(seed)):
             request = next(parts[name], None)
             if request is None:
                 return
-            yield replace(request, id=index, request_class=name)
+            yield replace(request, id=index, request_class=name, model=next(models[name]))
 
     def sequence_lengths(self, seed: int) -> Iterator[int]:
         """Yield the tokens of each request's longest sequence; 0 where its workload knows none."""
@@ -95,12 +101,9 @@ class Mixed(Workload):
 
     def _names(self, seed: int) -> Iterator[str]:
         """Yield the class of each request, endlessly."""
-        names = list(self.options.classes)
-        shares = np.array([kind.share for kind in self.options.classes.values()])
-        bounds = np.cumsum(shares / shares.sum())
-        rng = stream(seed, "classes")
-        while True:
-            yield names[min(int(np.searchsorted(bounds, rng.random(), "right")), len(names) - 1)]
+        classes = self.options.classes
+        shares = [kind.share for kind in classes.values()]
+        return drawn(list(classes), shares, stream(seed, "classes"))
 
     @cached_property
     def _parts(self) -> dict[str, Workload]:

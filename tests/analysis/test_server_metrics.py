@@ -81,6 +81,25 @@ class FakeRun:
         self.facts: dict[str, Any] = {"server": {"interval": 1.0, "rises": rises or {}}}
 
 
+class SeveralServers:
+    """The parts of a run on several servers that the metrics need."""
+
+    def __init__(self, *rises: dict[str, Any], **gauges: list[float]) -> None:
+        times = np.arange(12.0)
+        names = ["server", *(f"server{number}" for number in range(2, len(rises) + 1))]
+        self.facts = {
+            name: {"interval": 1.0, "rises": own} for name, own in zip(names, rises, strict=True)
+        }
+        self.series = [
+            Series.measured(f"{name}_reading_seconds", "s", times, 0.01 + 0 * times)
+            for name in names
+        ] + [
+            Series.measured(f"{name}_{gauge}", "", times, value + 0 * times)
+            for gauge, values in gauges.items()
+            for name, value in zip(names, values, strict=True)
+        ]
+
+
 def counter(*increments: tuple[int, float]) -> dict[str, Any]:
     return {"bounds": [], "increments": [[number, 0, rise] for number, rise in increments]}
 
@@ -136,3 +155,46 @@ def test_every_key_has_a_value_or_a_reason() -> None:
     for values in (measured(np.arange(12.0), (2.0, 8.5)), measured(np.arange(1.0), (2.0, 8.5))):
         assert tuple(sorted(values)) == tuple(sorted(KEYS))
         assert all(value.reason for value in values.values())
+
+
+# -- several servers -------------------------------------------------------------------------------
+
+
+def together(*rises: dict[str, Any], **gauges: list[float]) -> Any:
+    return server_metrics(SeveralServers(*rises, **gauges), (2.0, 8.5))  # type: ignore[arg-type]
+
+
+def test_counts_of_several_servers_are_added() -> None:
+    values = together(
+        {"prefix_cache_hits": counter((3, 2)), "prefix_cache_queries": counter((3, 6)),
+         "preemptions": counter((4, 1))},
+        {"prefix_cache_hits": counter((5, 1)), "prefix_cache_queries": counter((5, 18)),
+         "preemptions": counter((4, 2), (99, 7))},
+    )  # fmt: skip
+    assert values["server_prefix_cache_hit_share"].value == 3 / 24
+    assert values["server_preemptions"].value == 3
+
+
+def test_percentiles_are_those_of_all_observations() -> None:
+    one = {"ttft": {"bounds": BOUNDS, "increments": [[5, 0, 10]]}}
+    other = {"ttft": {"bounds": BOUNDS, "increments": [[5, 2, 10]]}}
+    assert together(one, other)["server_ttft_p50"].value == pytest.approx(0.1)
+    assert together(one, other)["server_ttft_p50"].n == 20
+
+
+def test_histograms_with_different_buckets_have_no_common_percentile() -> None:
+    one = {"ttft": {"bounds": BOUNDS, "increments": [[5, 0, 10]]}}
+    other = {"ttft": {"bounds": [1.0], "increments": [[5, 0, 10]]}}
+    assert "different buckets" in together(one, other)["server_ttft_p50"].reason
+
+
+def test_requests_of_several_servers_are_added_and_parts_of_caches_averaged() -> None:
+    values = together({}, {}, running=[2.0, 3.5], kv_cache_percent=[10.0, 50.0])
+    assert values["server_running_mean"].value == 5.5
+    assert values["server_kv_cache_mean"].value == pytest.approx(0.3)
+
+
+def test_a_server_whose_counter_was_reset_makes_the_sum_unavailable() -> None:
+    reset = {"preemptions": {"unavailable": "counter_reset: the counter decreased"}}
+    values = together({"preemptions": counter((3, 1))}, reset)
+    assert values["server_preemptions"].reason == "counter_reset: the counter decreased"

@@ -92,3 +92,35 @@ def test_a_missing_package_is_reported_with_the_line_of_the_backends(
 
     monkeypatch.setattr(Kind, "require", lambda _, name: require(name))
     assert refusal(tmp_path).startswith("planned.yaml:8: backends: backend 'eager' needs torch")
+
+
+CLASSES = """\
+name: planned
+model: random:tiny
+workload:
+  kind: mixed
+  classes:
+    chat: {workload: synthetic}
+    batch:
+      model: adapter
+      priority: 5
+      workload: synthetic
+load: closed
+requests: 10
+backends:
+  - eager
+"""
+
+
+@pytest.mark.parametrize("backend", ["eager", "fake"])
+def test_a_local_backend_refuses_what_only_a_server_can_honor(tmp_path: Path, backend: str) -> None:
+    assert refusal(tmp_path, f"backends=[{backend}]", text=CLASSES) == (
+        f"planned.yaml:7: workload.classes.batch: the backend `{backend}` runs one model in this "
+        "process and cannot honor `model`, `priority`; remove it, or measure an `endpoint`"
+    )
+
+
+def test_an_endpoint_takes_classes_with_their_own(tmp_path: Path) -> None:
+    (tmp_path / "planned.yaml").write_text(CLASSES)
+    backends = "backends=[{kind: endpoint, url: 'http://localhost:1'}]"
+    plan.check(scenario_file.load(tmp_path / "planned.yaml", [backends]))

@@ -7,13 +7,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from llmbench.analysis.metrics import summarize
+from llmbench.analysis.metrics import split_runs, summarize
 from llmbench.cli import main
 from llmbench.runs import store
 
@@ -153,3 +154,77 @@ def test_vllm_frees_the_slots_of_abandoned_requests(tmp_path: Path) -> None:
     assert run.records["finish"].to_pylist().count("abandoned") > 10
     running = next(series for series in run.series if series.name == "server_running")
     assert max(running.values) <= 2  # one user: the request, and one that is being aborted
+
+
+# -- classes and adapters --------------------------------------------------------------------------
+
+RANK, PROJECTIONS = 8, {"q_proj": 192, "v_proj": 96}  # of builtin:tiny
+
+
+def write_adapter(folder: Path, seed: int) -> Path:
+    """Write a random LoRA adapter of builtin:tiny in PEFT's format; return its folder."""
+    import torch  # noqa: PLC0415 (slow to import)
+    from safetensors.torch import save_file  # noqa: PLC0415 (imports torch)
+
+    torch.manual_seed(seed)
+    tensors = {}
+    for layer, (name, size) in product(range(6), PROJECTIONS.items()):
+        key = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+        tensors[f"{key}.lora_A.weight"] = 0.5 * torch.randn(RANK, 192)
+        tensors[f"{key}.lora_B.weight"] = 0.5 * torch.randn(size, RANK)
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 16,
+        "lora_dropout": 0.0, "bias": "none", "target_modules": list(PROJECTIONS),
+        "base_model_name_or_path": "builtin:tiny",
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
+def test_classes_are_routed_to_the_models_and_adapters_of_vllm(tmp_path: Path) -> None:
+    adapters = " ".join(
+        f"{name}={write_adapter(tmp_path / name, n)}" for n, name in enumerate("xy")
+    )
+    arguments = (
+        "--max-model-len 1024 --enforce-eager --gpu-memory-utilization 0.2"
+        " --served-model-name a b --scheduling-policy priority"
+        f" --enable-lora --max-lora-rank {RANK} --max-loras 2 --lora-modules {adapters}"
+    )
+    synthetic = {"kind": "synthetic", "prompt_tokens": 64}
+    classes = {
+        "chat": {"share": 2, "workload": {**synthetic, "output_tokens": 8}},
+        "other": {"model": "b", "priority": 5, "workload": {**synthetic, "output_tokens": 24}},
+        "adapted": {
+            "model": {"zipf": {"s": 1.0, "of": ["x", "y"]}},
+            "workload": {**synthetic, "output_tokens": 16},
+        },
+    }
+    backend = {
+        "kind": "endpoint", "api": "completions", "model": "a",
+        "server": {"preset": "vllm", "arguments": arguments},
+    }  # fmt: skip
+    run = measured(
+        tmp_path,
+        backend,
+        "builtin:tiny",
+        workload={"kind": "mixed", "classes": classes},
+        load={"kind": "closed", "concurrency": 3},
+        requests=60,
+        stop_at_eos=False,
+        keep_outputs=True,
+        collect=["cpu", {"kind": "server", "interval": "200 ms"}],
+    )
+    check(run)
+    rows = run.records.to_pylist()
+    assert {(row["request_class"], row["model"], row["output_tokens"]) for row in rows} == {
+        ("chat", None, 8), ("other", "b", 24), ("adapted", "x", 16), ("adapted", "y", 16),
+    }  # fmt: skip
+    by_class = split_runs([run], "request_class")
+    assert sum(part.records.num_rows for (part,) in by_class.values()) == len(rows)
+    for (part,) in by_class.values():
+        assert summarize(part)["failed_requests"].value == 0
+        assert summarize(part)["ttft_p50"].value is not None
+    assert 1 / 3 <= (summarize(run)["class_fairness_ttft"].value or 0) <= 1

@@ -85,3 +85,19 @@ def test_the_constraints_of_all_classes_are_known(tmp_path: Path) -> None:
     data = {"workload": {"kind": "dataset", "path": str(path)}}
     assert mixed(**CLASSES, data=data).constraints == {"json_object"}
     assert mixed(**CLASSES).constraints == set()
+
+
+def test_the_models_of_a_class_are_drawn_from_its_own_stream() -> None:
+    workload = {"kind": "synthetic", "prompt_tokens": 8}
+    adapters = {"model": {"zipf": {"s": 1.0, "of": ["a", "b", "c"]}}, "workload": workload}
+    alone = [request.model for request in draw(40, tenants=adapters)]
+    among = [r.model for r in draw(200, tenants=adapters, base=CLASSES["chat"])
+             if r.request_class == "tenants"]  # fmt: skip
+    assert set(alone) == {"a", "b", "c"}
+    assert alone == among[:40]
+
+
+def test_only_classes_with_something_of_their_own_have_a_route() -> None:
+    workload = mixed(**CLASSES, far={"url": "http://a", "workload": "prompts"})
+    assert list(workload.routes) == ["far"]
+    assert {request.model for request in draw(20)} == {None}

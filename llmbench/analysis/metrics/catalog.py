@@ -147,6 +147,23 @@ def _server_metrics() -> list[Metric]:
     ]
 
 
+def _fairness_metrics() -> list[Metric]:
+    """Return Jain's indexes, from 1/n to 1, and the ratios of the worst to the best."""
+    of_classes = [
+        metric
+        for key in ("ttft", "tpot")
+        for metric in (
+            Metric(f"class_fairness_{key}", f"fairness of {LATENCIES[key]} p50", "", "higher"),
+            Metric(f"class_ratio_{key}", f"{LATENCIES[key]} p50, worst/best class", "", "lower"),
+        )
+    ]
+    return [
+        *of_classes,
+        Metric("balance_fairness", "evenness of the servers' tokens", "", "higher"),
+        Metric("balance_ratio_ttft", "TTFT p50, worst/best server", "", "lower"),
+    ]
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in [
@@ -159,6 +176,7 @@ METRICS: dict[str, Metric] = {
         Metric("failed_requests", "failed requests", "requests", "lower"),
         Metric("abandoned_requests", "abandoned requests", "requests", "lower"),
         Metric("abandoned_output_tokens", "tokens of abandoned requests", "tokens", "neither"),
+        *_fairness_metrics(),
         Metric("steady_window_seconds", "steady window", "s", "neither"),
         Metric("makespan_seconds", "first due to last token", "s", "neither"),
         Metric("drain_seconds", "drain", "s", "neither"),

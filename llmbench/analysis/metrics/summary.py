@@ -21,6 +21,7 @@ from llmbench.analysis.metrics.catalog import (
     STAGES,
     Metric,
 )
+from llmbench.analysis.metrics.fairness import fairness
 from llmbench.analysis.metrics.job_values import job_values
 from llmbench.analysis.metrics.quality import quality_values
 from llmbench.analysis.metrics.record_arrays import (
@@ -57,6 +58,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_spans(arrays),
         **_abandoned(arrays, run.case.spec.get("abandon")),
         **job_values(arrays),
+        **fairness(arrays),
         **_reported(run.backend_report),
         **efficiency(run.backend_report, run.records, arrays.window),
         "draft_acceptance": _acceptance(run.backend_report),

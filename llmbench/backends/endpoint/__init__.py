@@ -9,25 +9,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from llmbench import models
 from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Output, Server
 from llmbench.backends.endpoint import loopback
-from llmbench.backends.endpoint.addresses import resolve, round_trip
+from llmbench.backends.endpoint.addresses import round_trip
 from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
-from llmbench.backends.endpoint.measured_serve import Served, serve
-from llmbench.backends.endpoint.openai_types import LENGTH_FIELD, Payload, head
+from llmbench.backends.endpoint.destinations import chosen_model, located
+from llmbench.backends.endpoint.destinations import payload as prepared_payload
+from llmbench.backends.endpoint.measured_serve import REFUSED, Served, serve
+from llmbench.backends.endpoint.openai_types import LENGTH_FIELD, Payload
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.preparation import Preparation
 from llmbench.backends.endpoint.prompt_writer import TokenCount
 from llmbench.backends.endpoint.record_builder import RecordBuilder
-from llmbench.backends.endpoint.secrets import expanded
-from llmbench.backends.endpoint.server_info import served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
 from llmbench.backends.endpoint.tool_calls import assembled
 from llmbench.collectors.base import Access
@@ -37,8 +36,10 @@ from llmbench.loads.closed import one_after_another
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
+from llmbench.runs.redaction import redact
 from llmbench.runs.request import ConstraintKind, Request
 from llmbench.scenario.rng import stream
+from llmbench.scenario.route import Route
 from llmbench.scenario.schema import ModelOptions
 from llmbench.workloads.contents import Contents
 
@@ -55,6 +56,7 @@ class Endpoint(Backend):
     """
 
     Options = EndpointOptions
+    has_routes = True
     # seconds before the clock reads 0, so that setup delays no arrival; client processes first get
     # their shards of the load
     lead_seconds, lead_seconds_of_clients = 0.1, 1.0
@@ -73,18 +75,18 @@ class Endpoint(Backend):
                 "workload: its rows have `tools`, which `api: completions` lacks; set `api: chat`"
             )
 
-    def probe(self, model: ModelOptions) -> None:
-        """Send one short request to a running server.
+    def probe(self, model: ModelOptions, routes: Mapping[str, Route]) -> None:
+        """Send one short request to every running server, and one of every class.
 
-        Raises InputError, with the server's words, if it refuses, and as `open` does.
+        Raises InputError, with the server's words, if one refuses, and as `open` does.
         """
         if self.options.url is None:
             return
         alone = Endpoint(self.options.model_copy(update={"clients": 1}))
-        with alone.open(OpenContext(model, LoadShape((1,), 2))) as server:
-            if refusal := server.preparation.refusal():
+        with alone.open(OpenContext(model, LoadShape((1,), 2), routes=routes)) as server:
+            for url, refusal in server.preparation.refusals():
                 raise InputError(
-                    f"endpoint: {self.options.base.geturl()}: refuses a first request "
+                    f"endpoint: {url}: refuses a first request "
                     f"({refusal.kind}): {refusal.message}; correct the backend's options"
                 )
 
@@ -106,16 +108,9 @@ class Endpoint(Backend):
                 )
                 options = options.model_copy(update={"url": started.url})
             context.on_stage("looking for the server")
-            target = options.target(resolve(options.base))
-            name = served_model(
-                options.base,
-                target.address,
-                options.credentials(),
-                target.tls,
-                wanted=options.model or models.served_name(context.model),
-                launched_with=model if started else None,
-            )
-            payload = _payload(options, context, name)
+            target = located(options, context.routes)
+            name = chosen_model(options, context, target, model if started else None)
+            payload = prepared_payload(options, context, target, name)
             clients, lead_seconds = None, self.lead_seconds
             if options.clients > 1:
                 clients = stack.enter_context(start_clients(options, target))
@@ -123,35 +118,6 @@ class Endpoint(Backend):
             yield _EndpointServer(
                 options, context, name, target, payload, started, clients, lead_seconds
             )
-
-
-def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
-    headers = {
-        "Host": options.base.netloc,
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if options.stream else "application/json",
-        **options.credentials(),
-    }
-    preset = options.server.resolved.body if options.server else {}
-    own = expanded(options.body, "body")
-    body = {**_settings(options, context, model), **preset, **own}
-    fields = {key: value for key, value in body.items() if value is not None}
-    is_chat = options.api == "chat"
-    return Payload(head(options.path, headers), fields, is_chat, options.length_field)
-
-
-def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:
-    sampling = context.sampling
-    return {
-        "model": model,
-        "stream": options.stream,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p if sampling.temperature else None,
-        "seed": context.seed if sampling.temperature else None,
-        # not OpenAI's; open-source servers accept it, to force the length of an answer
-        "ignore_eos": None if context.stop_at_eos else True,
-        "stream_options": {"include_usage": True} if options.stream and options.usage else None,
-    }
 
 
 def _output(answer: Answer) -> Output:
@@ -202,7 +168,8 @@ class _EndpointServer(Server):
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
-        self.client["round_trip"] = round_trip(self.target.address)
+        trips = [round_trip(upstream.address) for upstream in self.target.upstreams]
+        self.client["round_trip"] = min((trip for trip in trips if trip is not None), default=None)
         payload = replace(self.payload, length_field=LENGTH_FIELD)  # which the loopback reads
         served = serve(self.target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
         self.client |= {f"floor_{name}": value for name, value in served.cost.items()}
@@ -212,7 +179,8 @@ class _EndpointServer(Server):
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
         tokenizer = models.load_tokenizer(self.context.model)
-        builder = RecordBuilder(self.context, tokenizer, self.count.template)
+        urls = [redact(upstream.url) for upstream in self.target.upstreams]
+        builder = RecordBuilder(self.context, tokenizer, self.count.template, urls)
         records = [builder.record(answer) for answer in served.answers]
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
@@ -245,12 +213,14 @@ class _EndpointServer(Server):
 
     def report(self) -> BackendReport:
         settings = {
-            "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
+            "url": self._own_urls, "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients, "cache": self.options.cache.mode,
             "prompts": "token ids" if self.sends_ids else "text",
             "pacing": self.options.effective_pacing,
         }  # fmt: skip
+        if len(self.options.urls) > 1:
+            settings["balance"] = self.options.balance
         if self.started:
             reason = "the server does not report this time"
         else:
@@ -265,12 +235,21 @@ class _EndpointServer(Server):
             counters=dict(self.counters),
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
-            is_monitored=bool(self.started) or not self.target.address.is_local,
+            is_monitored=bool(self.started) or not any(self._are_local),
             reasons=dict.fromkeys(
                 ("import", "load", "compile", "first_token", "steady", "self_check"), reason
             ),
             caveats=tuple(self._caveats()),
         )
+
+    @property
+    def _own_urls(self) -> str | list[str]:
+        first, *others = self.options.urls
+        return [first, *others] if others else first
+
+    @property
+    def _are_local(self) -> Iterator[bool]:
+        return (upstream.address.is_local for upstream in self.target.upstreams)
 
     def _caveats(self) -> Iterator[Caveat]:
         by_server = self.counters["answers_counted_by_server"]
@@ -290,6 +269,12 @@ class _EndpointServer(Server):
                 worst=100 * max(wrong, key=abs),
             )
         yield from self._cache_caveats()
+        for index, upstream in enumerate(self.target.upstreams):
+            if refusals := self.counters[f"{REFUSED}{index}"]:
+                back_off = self.options.back_off
+                yield Caveat(
+                    "server-refused", url=upstream.url, refusals=refusals, back_off=back_off
+                )
 
     def _oddity_caveats(self, answers: int) -> Iterator[Caveat]:
         sent, requested = self.payload.length_field, self.options.length_field
@@ -325,6 +310,7 @@ class _EndpointServer(Server):
 
     @property
     def access(self) -> Access:
-        """The server's root URL, and the API key, headers and TLS settings of requests to it."""
+        """The servers' root URLs, and the API key, headers and TLS settings of requests to them."""
         options = self.options
-        return Access(options.root, options.api_key_env, options.headers, options.verify)
+        roots = tuple(url.removesuffix("/v1") for url in options.urls)
+        return Access(roots, options.api_key_env, options.headers, options.verify)

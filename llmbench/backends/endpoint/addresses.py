@@ -32,6 +32,10 @@ ADVICE = {
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
+class NoLocalResourceError(OSError):
+    """A connection cannot be opened for want of ports or file descriptors on this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """The IP addresses of a server, in the order in which they are tried, and its port."""
@@ -78,9 +82,10 @@ async def connect(
 
     Each address gets its share of the remaining time. Connections to 127.0.0.1 come from other
     loopback addresses when the ports of the first are used up. Raises TimeoutError if none responds
-    in time, else OSError.
+    in time, NoLocalResourceError if this machine lacks ports or files, else OSError.
     """
     loop, failures, timed_out = asyncio.get_running_loop(), [], True
+    kind: type[OSError] = OSError
     deadline = loop.time() + seconds
     for left, host in zip(range(len(address.hosts), 0, -1), address.hosts, strict=True):
         try:
@@ -91,9 +96,10 @@ async def connect(
         except OSError as error:
             failures.append(f"{host}: {ADVICE.get(error.errno or 0, error)}")
             timed_out = False
+            kind = NoLocalResourceError if error.errno in ADVICE else kind
     if timed_out:
         raise TimeoutError(f"no connection within {seconds:g} s")
-    raise OSError("; ".join(failures))
+    raise kind("; ".join(failures))
 
 
 async def _connected(

@@ -32,9 +32,10 @@ class Answer:
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
     text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
     ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
-    besides the one with index 0, which is the answer; ``abandoned_at``: its user gave up then. The
-    first ``reasoning_chunks`` texts are reasoning. ``calls`` has the tool calls of each chunk, as
-    JSON, with the index of the text that they are, or NO_TEXT.
+    besides the one with index 0, which is the answer; ``abandoned_at``: its user gave up then;
+    ``server``: the index of the server that the last attempt was sent to. The first
+    ``reasoning_chunks`` texts are reasoning. ``calls`` has the tool calls of each chunk, as JSON,
+    with the index of the text that they are, or NO_TEXT.
     """
 
     request: Request
@@ -42,6 +43,7 @@ class Answer:
     begun: float = 0.0
     connect_seconds: float | None = None
     retries: int = 0
+    server: int = 0
     stamps: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     first_lag: float | None = None

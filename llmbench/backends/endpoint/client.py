@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from ssl import SSLContext
 
 import numpy as np
 
 from llmbench.backends.endpoint import addresses, limits
-from llmbench.backends.endpoint.addresses import OTHER_SOURCES, Address
+from llmbench.backends.endpoint.addresses import OTHER_SOURCES, NoLocalResourceError
+from llmbench.backends.endpoint.balancing import Balance, Balancer, Upstream, balancer
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.in_flight import InFlight, LoadConnection
 from llmbench.backends.endpoint.loop_lag import HEARTBEAT_SECONDS, LoopLag
@@ -30,15 +32,16 @@ MAX_DOUBLINGS = 30  # of the backoff; more would overflow
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The address and connection settings of a server; times are in seconds.
+    """The servers of a load and the settings of their connections; times are in seconds.
 
-    A connection is reused if it was idle for less than ``max_idle``; 0 means never. The client
-    does not wait in the last ``spin_seconds`` before a request is due.
+    ``balance`` is how requests are shared among the servers. A connection is reused if it was idle
+    for less than ``max_idle``; 0 means never. The client does not wait in the last ``spin_seconds``
+    before a request is due.
     """
 
-    address: Address
+    upstreams: tuple[Upstream, ...]
+    balance: Balance
     tls: SSLContext | None
-    server_name: str | None
     streamed: bool
     needs_done: bool
     max_idle: float
@@ -49,18 +52,25 @@ class Target:
     limits_length: bool = True
     spin_seconds: float = 0.0
 
+    def only(self, server: int) -> Target:
+        """Return the same settings with one of the servers, which gets all requests."""
+        return replace(self, upstreams=(self.upstreams[server],), balance=Balance())
 
-Payloads = Callable[[Request], bytes]
-Connect = Callable[[Target, Callable[[], LoadConnection]], Awaitable[LoadConnection]]
+
+Payloads = Callable[[Request, int], bytes]
+Connect = Callable[[Target, Upstream, Callable[[], LoadConnection]], Awaitable[LoadConnection]]
 
 
-async def connect(target: Target, make: Callable[[], LoadConnection]) -> LoadConnection:
-    """Open a connection to the target; raises OSError on failure."""
+async def connect(
+    target: Target, upstream: Upstream, make: Callable[[], LoadConnection]
+) -> LoadConnection:
+    """Open a connection to one of the target's servers; raises OSError on failure."""
+    tls = upstream.tls(target.tls)
     return await addresses.connect(
-        target.address,
+        upstream.address,
         make,
-        tls=target.tls,
-        server_name=target.server_name,
+        tls=tls,
+        server_name=upstream.parts.hostname if tls else None,
         seconds=target.connect_timeout,
     )
 
@@ -69,10 +79,10 @@ async def connect(target: Target, make: Callable[[], LoadConnection]) -> LoadCon
 class Client:
     """Sends the requests of a load from one event loop.
 
-    ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has the numbers
-    of opened connections, of those from other loopback addresses than 127.0.0.1, of retries and of
-    stale connections (idle ones that the server had closed, whose requests were sent again).
-    ``lag`` bounds how late the event loop stamps what it reads.
+    ``payload`` returns the bytes of a request to one of the servers, including the HTTP head.
+    ``counts`` has the numbers of opened connections, of those from other loopback addresses than
+    127.0.0.1, of retries and of stale connections (idle ones that the server had closed, whose
+    requests were sent again). ``lag`` bounds how late the event loop stamps what it reads.
     """
 
     target: Target
@@ -83,11 +93,12 @@ class Client:
     exchanges: list[Exchange] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     lag: LoopLag = field(default_factory=LoopLag)
-    _idle: list[LoadConnection] = field(default_factory=list)
+    balancer: Balancer = field(init=False)
+    _idle: list[list[LoadConnection]] = field(init=False)  # by server
     _in_flight: InFlight = field(init=False)
     _connecting: dict[Exchange, asyncio.Task[None]] = field(default_factory=dict)
     _awaited: float | None = None
-    _prepared: tuple[int | None, bytes] = (None, b"")
+    _prepared: tuple[int | None, int, bytes] = (None, 0, b"")
     _late_for: int = 0
     _excess_bytes: int = 0
 
@@ -97,6 +108,9 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         target = self.target
+        servers = len(target.upstreams)
+        self.balancer = balancer(target.balance, servers, self.clock.now)
+        self._idle = [[] for _ in range(servers)]
         self._in_flight = InFlight(target.first_token_timeout, target.total_timeout)
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
         self._timer = Timer(self._loop, self._on_due, target.spin_seconds, self._prepare)
@@ -121,7 +135,8 @@ class Client:
     def _prepare(self) -> None:
         """Encode the next request before it is due."""
         if request := self._dispatch.upcoming():
-            self._prepared = request.id, self.payload(request)
+            server = self.balancer.peek(request)
+            self._prepared = request.id, server, self.payload(request, server)
 
     def _on_due(self) -> None:
         self._awaited = None
@@ -143,12 +158,13 @@ class Client:
             self._finished.set_result(None)
 
     def _send(self, exchange: Exchange) -> None:
-        prepared_id, payload = self._prepared
-        is_prepared = prepared_id == exchange.request.id
-        exchange.payload = payload if is_prepared else self.payload(exchange.request)
+        request, (prepared_id, prepared_for, payload) = exchange.request, self._prepared
+        exchange.server = server = self.balancer.take(request)
+        is_prepared = prepared_id == request.id and prepared_for == server
+        exchange.payload = payload if is_prepared else self.payload(request, server)
         if not exchange.retries:
             exchange.begun = self.clock.now()
-        if idle := self._take_idle():
+        if not self.balancer.is_out(server) and (idle := self._take_idle(server)):
             self._in_flight[exchange] = idle
             idle.send(exchange)
         else:
@@ -175,10 +191,10 @@ class Client:
             on_first_token=self._dispatch.first_token,
         )
 
-    def _take_idle(self) -> LoadConnection | None:
-        oldest = self.clock.now() - self.target.max_idle
-        while self._idle:
-            connection = self._idle.pop()
+    def _take_idle(self, server: int) -> LoadConnection | None:
+        oldest, idle = self.clock.now() - self.target.max_idle, self._idle[server]
+        while idle:
+            connection = idle.pop()
             if connection.reusable and connection.idle_since > oldest:
                 return connection
             connection.close()
@@ -186,17 +202,22 @@ class Client:
 
     async def _connect_and_send(self, exchange: Exchange) -> None:
         """Open a connection and send the request; the connection time counts as latency."""
-        target, began = self.target, self.clock.now()
+        target, began, server = self.target, self.clock.now(), exchange.server
         try:
             make = partial(LoadConnection, self.clock, self.lag, self._on_end)
-            connection = await self.connect(target, make)
+            connection = await self.connect(target, target.upstreams[server], make)
         except TimeoutError as error:
             exchange.fail("timeout-connect", str(error))
+            self.balancer.refused(server)
+        except NoLocalResourceError as error:
+            exchange.fail("connect", str(error))
         except OSError as error:
             exchange.fail("connect", str(error))
+            self.balancer.refused(server)
         if exchange.fault:
             self._conclude(exchange)
             return
+        self.balancer.connected(server)
         self.counts["connections"] += 1
         if connection.source in OTHER_SOURCES:
             self.counts["connections_from_other_addresses"] += 1
@@ -208,7 +229,7 @@ class Client:
 
     def _on_end(self, connection: LoadConnection, exchange: Exchange) -> None:
         if connection.reusable:
-            self._idle.append(connection)
+            self._idle[exchange.server].append(connection)
         if _was_stale(connection, exchange):
             # the server closed an idle connection just before it was used (RFC 9112, 9.3.1)
             self.counts["stale_connections"] += 1
@@ -220,6 +241,7 @@ class Client:
     def _conclude(self, exchange: Exchange) -> None:
         """Retry a failed request if allowed, else report it to the dispatch as finished."""
         del self._in_flight[exchange]
+        self.balancer.finished(exchange.server)
         may_retry = _is_retryable(exchange) and exchange.retries < self.target.retries
         if may_retry and self._retry(exchange):
             return
@@ -297,7 +319,7 @@ class Client:
         self._timer.close()
         self._heartbeat.close()
         self._next_check.cancel()
-        for connection in self._idle:
+        for connection in chain.from_iterable(self._idle):
             connection.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.balancing import Upstream
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.measured_serve import Served, merged
 from llmbench.backends.endpoint.openai_types import Payload
@@ -31,10 +32,12 @@ T = TypeVar("T")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The server that a client process sends requests to."""
+    """The servers that a client process sends requests to."""
 
     options: dict[str, Any]
-    address: Address
+    addresses: tuple[Address, ...]
+    others: tuple[Upstream, ...] = ()
+    pinned: dict[str, int] = {}
 
     @classmethod
     def of(cls, options: EndpointOptions, target: Target) -> Job:
@@ -42,11 +45,15 @@ class Job(msgspec.Struct, frozen=True):
         # the options of a scenario also have `kind` and `name`
         fields = EndpointOptions.model_fields.keys() - {"server"}
         own = options.model_dump(mode="json", include=set(fields))
-        return cls({**own, "needs_done": target.needs_done}, target.address)
+        servers, pinned = target.balance.servers, dict(target.balance.pinned)
+        addresses = tuple(upstream.address for upstream in target.upstreams[:servers])
+        others = target.upstreams[servers:]
+        return cls({**own, "needs_done": target.needs_done}, addresses, others, pinned)
 
     def target(self) -> Target:
-        """Return the address and connection settings that requests are sent with."""
-        return EndpointOptions(**self.options).target(self.address)
+        """Return the servers and connection settings that requests are sent with."""
+        options = EndpointOptions(**self.options)
+        return options.target(*self.addresses, others=self.others, pinned=self.pinned)
 
 
 class Work(msgspec.Struct, frozen=True):

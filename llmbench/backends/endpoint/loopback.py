@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from llmbench.backends.endpoint.balancing import Upstream
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.in_flight import LoadConnection
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
@@ -16,7 +17,11 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodi
 UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
-async def connect(target: Target, make: Callable[[], LoadConnection]) -> LoadConnection:  # noqa: ARG001 (there is no server)
+async def connect(
+    target: Target,  # noqa: ARG001 (there is no server)
+    upstream: Upstream,  # noqa: ARG001 (the same)
+    make: Callable[[], LoadConnection],
+) -> LoadConnection:
     """Return a connection without a socket, for `Client` in place of `client.connect`."""
     connection = make()
     connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))

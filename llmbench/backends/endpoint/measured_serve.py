@@ -19,6 +19,7 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, LoadSummary
 
 PERCENT = 99
+REFUSED = "refused_connections_server_"  # the begin of counters, one per server
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def serve(
         "spin_share": client.spun_seconds / elapsed,
     }
     client.counts["gc_collections"] = len(collections)
+    for server, times in client.balancer.refusals.items():
+        client.counts[f"{REFUSED}{server}"] = times
     return Served(client.exchanges, client.counts, dispatch.summary, shares | _lags(client))
 
 

@@ -7,8 +7,8 @@ vLLM (``reasoning``), DeepSeek (``reasoning_content``) and Mistral (``thinking``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -27,28 +27,63 @@ NO_TOOL_CALLS = frozenset({b"", b"null", b"[]", b"{}", b'""', b"false"})
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """What requests of a class have in common: a head per server, and fields of the body."""
+
+    heads: tuple[bytes, ...]
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Payload:
-    """Encodes HTTP requests; all have the same ``head`` and the fields in ``body``.
+    """Encodes HTTP requests; those of a class in ``classes`` have their own envelope.
 
     ``length_field`` is the field with the number of tokens to generate; None leaves it out.
+    ``session`` is the begin of a header that ends with the number of the request's session.
     """
 
-    head: bytes
-    body: Mapping[str, Any]
+    envelope: Envelope
     chat: bool
     length_field: str | None = LENGTH_FIELD
+    session: bytes = b""
+    classes: Mapping[str, Envelope] = field(default_factory=dict)
 
-    def __call__(self, request: Request) -> bytes:
-        """Return the bytes of a request, head and body."""
-        length = {self.length_field: request.max_new_tokens} if self.length_field else {}
-        own = request.constraint.fields if request.constraint else {}
-        body = msgspec.json.encode({**self.body, **self._prompt(request), **own, **length})
-        return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
+    def __call__(self, request: Request, server: int = 0) -> bytes:
+        """Return the bytes of a request to one of the servers, head and body."""
+        envelope = self.envelope
+        if self.classes:
+            envelope = self.classes.get(request.request_class or "", envelope)
+        head = envelope.heads[server]
+        if self.session and request.session is not None:
+            head = b"%b%b%d\r\n" % (head, self.session, request.session)
+        own = dict(request.constraint.fields) if request.constraint else {}
+        if self.length_field:
+            own[self.length_field] = request.max_new_tokens
+        if request.model is not None:
+            own["model"] = request.model
+        body = msgspec.json.encode({**envelope.body, **self._prompt(request), **own})
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    def only(self, server: int) -> Payload:
+        """Return the same payload for one of the servers alone."""
+        return self._changed(lambda envelope: replace(envelope, heads=(envelope.heads[server],)))
+
+    def without(self, name: str) -> Payload:
+        """Return the same payload without a field of the body."""
+        return self._changed(lambda envelope: replace(envelope, body=_without(envelope.body, name)))
+
+    def _changed(self, change: Callable[[Envelope], Envelope]) -> Payload:
+        classes = {name: change(envelope) for name, envelope in self.classes.items()}
+        return replace(self, envelope=change(self.envelope), classes=classes)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
         if not self.chat:
             return {"prompt": list(request.prompt) if request.text is None else request.whole_text}
         return {"messages": [message.as_dict() for message in request.chat]}
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def head(path: str, headers: Mapping[str, str]) -> bytes:

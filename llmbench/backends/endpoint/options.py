@@ -3,79 +3,65 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.balancing import Balance, Policy, Upstream
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
-from llmbench.backends.endpoint.secrets import (
-    FROM_ENVIRONMENT,
-    check_header,
-    check_variable,
-    expanded,
-    literal_error,
-    without_secrets,
-)
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.environment import usable_cores
 from llmbench.errors import InputError
-from llmbench.runs.redaction import is_secret
+from llmbench.scenario.http_fields import HEADER, ApiKeyEnv, Body, Headers, base_url, check_url
+from llmbench.scenario.secrets import check_header, expanded
 from llmbench.units import Seconds
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 SPIN_SECONDS = 0.2e-3  # a process wakes up later than that only when the machine is busy
+NONE_PINNED: Mapping[str, int] = MappingProxyType({})
 OTHER_FIELDS = ("model", "stream", "messages", "prompt")  # which cannot hold the length
 
 
-def _url(text: str) -> str:
-    url = urlsplit(text)
-    if "@" in text:
-        message = "expected no credentials; use `api_key_env` or `headers`"
-        raise PydanticCustomError("secret", "{message}", {"message": message})
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("expected http://host:port or https://host, e.g. http://localhost:8000")
-    if url.query or url.fragment:
-        raise ValueError("expected no query or fragment; set extra fields in `body`")
-    return text.rstrip("/")
+def _urls(given: Any) -> str | list[str]:
+    if isinstance(given, str):
+        return check_url(given)
+    if not isinstance(given, list) or not given or not all(isinstance(url, str) for url in given):
+        raise ValueError("expected a URL, or a list of at least one")
+    urls = list(map(check_url, given))
+    if len(set(map(base_url, urls))) < len(urls):
+        raise ValueError("a URL is listed twice; remove one of them")
+    return urls
 
 
-def _headers(headers: dict[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search(r"[\r\n\0]", value):
-            raise ValueError(f"{name!r} is not a valid HTTP header")
-        variables = FROM_ENVIRONMENT.findall(value)
-        for variable in variables:
-            check_variable(variable)
-        if is_secret(name) and not variables:
-            raise literal_error(name)
-    return without_secrets(headers)
-
-
-def _body(body: dict[str, Any]) -> dict[str, Any]:
-    if body.get("n", 1) not in (1, None):
-        raise ValueError(f"`n` is {body['n']!r:.20}; expected 1, since each request has one answer")
-    return without_secrets(body)
-
-
-Url = Annotated[str, AfterValidator(_url)]
-Headers = Annotated[dict[str, str], AfterValidator(_headers)]
-ApiKeyEnv = Annotated[str, AfterValidator(check_variable)]
+Urls = Annotated[str | list[str], BeforeValidator(_urls)]
 
 
 class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
-    url: Url | None = Field(
-        default=None, description="URL of the server; /v1 is added if it has no path"
+    url: Urls | None = Field(
+        default=None,
+        description="URL of the server, or a list of several; /v1 is added if it has no path",
+    )
+    balance: Policy = Field(
+        default="round-robin",
+        description="which of several servers gets a request: each in turn, the one with the fewest"
+        " of the client's requests in flight, or the one of the session",
+    )
+    back_off: Seconds = Field(
+        default=1.0,
+        gt=0,
+        description="time for which one of several servers gets no requests after it refused a"
+        " connection",
     )
     server: ServerOptions | None = Field(
         default=None, description="server to start and stop, instead of `url`"
@@ -95,13 +81,18 @@ class EndpointOptions(plugins.Options):
         default=LENGTH_FIELD,
         description="field of the request with the number of tokens to generate; null: none",
     )
-    body: Annotated[dict[str, Any], AfterValidator(_body)] = Field(
+    body: Body = Field(
         default_factory=dict,
         description="extra fields of the request body; null removes a field, ${NAME} is an"
         " environment variable",
     )
     headers: Headers = Field(
         default_factory=dict, description="extra HTTP headers; ${NAME} is an environment variable"
+    )
+    session_header: Annotated[str, Field(pattern=f"^{HEADER.pattern}$")] | None = Field(
+        default=None,
+        description="name of a header with the session's id, for routers that keep sessions on one"
+        " server",
     )
     api_key_env: ApiKeyEnv = Field(
         default="OPENAI_API_KEY", description="name of the environment variable with the API key"
@@ -167,11 +158,6 @@ class EndpointOptions(plugins.Options):
         return self.pacing if has_core else "frugal"
 
     @property
-    def root(self) -> str:
-        """The server's URL without OpenAI's /v1."""
-        return self.base.geturl().removesuffix("/v1")
-
-    @property
     def reset(self) -> Reset | None:
         """How the server's prompt cache is emptied, or None if unknown."""
         own = self.cache.reset or (self.server and self.server.preset) or ""
@@ -187,24 +173,35 @@ class EndpointOptions(plugins.Options):
         return self.server.model_copy(update={"arguments": arguments, "environment": environment})
 
     @property
-    def base(self) -> SplitResult:
-        """The server's URL with its path, by default /v1."""
-        url = urlsplit(self.url or "")
-        return url if url.path else url._replace(path="/v1")
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of the servers with their paths, by default /v1."""
+        urls = self.url if isinstance(self.url, list) else [self.url] if self.url else []
+        return tuple(map(base_url, urls))
 
     @property
-    def path(self) -> str:
-        """The path that requests are posted to."""
-        return self.base.path + PATHS[self.api]
+    def base(self) -> SplitResult:
+        """The parts of the first server's URL."""
+        return urlsplit(self.urls[0])
 
-    def target(self, address: Address) -> Target:
-        """Return the address and connection settings of requests; raises as `tls` does."""
-        tls = self.tls()
+    def target(
+        self,
+        *addresses: Address,
+        others: Sequence[Upstream] = (),
+        pinned: Mapping[str, int] = NONE_PINNED,
+    ) -> Target:
+        """Return the servers and connection settings of requests; raises as `tls` does.
+
+        ``addresses`` are those of the servers, ``others`` further ones that request classes have
+        for themselves, by ``pinned``.
+        """
+        own = tuple(map(Upstream, self.urls, addresses))
+        upstreams = (*own, *others)
+        is_secure = any(upstream.parts.scheme == "https" for upstream in upstreams)
         default = self.server is None or self.server.resolved.needs_done
         return Target(
-            address=address,
-            tls=tls,
-            server_name=self.base.hostname if tls else None,
+            upstreams=upstreams,
+            balance=Balance(self.balance, self.back_off, len(own), pinned),
+            tls=self.tls() if is_secure else None,
             streamed=self.stream,
             needs_done=default if self.needs_done is None else self.needs_done,
             max_idle=self.max_idle if self.connections == "reuse" else 0.0,
@@ -226,10 +223,8 @@ class EndpointOptions(plugins.Options):
         headers |= {name: expanded(text, "headers").strip() for name, text in self.headers.items()}
         return {name: check_header(name, value) for name, value in headers.items()}
 
-    def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context, None for http; raises InputError if the CA file is unreadable."""
-        if self.base.scheme == "http":
-            return None
+    def tls(self) -> ssl.SSLContext:
+        """Return the TLS context of https; raises InputError if the CA file is unreadable."""
         authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None
         try:
             context = ssl.create_default_context(cafile=authorities)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -64,27 +65,37 @@ class Preparation:
         return written, count
 
     def empty_cache(self) -> None:
-        """Empty the server's prompt cache if it is to be empty before a load.
+        """Empty the prompt caches of the backend's servers if they are to be empty before a load.
 
-        Raises MeasurementError if the server refuses.
+        Raises MeasurementError if a server refuses.
         """
-        options = self.options
+        options, target = self.options, self.target
         if options.cache.before != "reset" or not options.reset:
             return
         self.context.on_stage("emptying the prompt cache")
-        empty(
-            options.root,
-            self.target.address,
-            options.reset.path,
-            options.credentials(),
-            self.target.tls,
-        )
+        for upstream in target.upstreams[: target.balance.servers]:
+            tls = upstream.tls(target.tls)
+            headers, path = options.credentials(), options.reset.path
+            empty(upstream.root, upstream.address, path, headers, tls)
 
-    def refusal(self) -> Fault | None:
-        """Return why the server refuses a short request; None if it answers or fails otherwise."""
-        (answer,) = self._probed([Request(0, (), 1, text=random_letters(self.rng).rstrip())])
-        is_refused = answer.fault and REFUSED.fullmatch(answer.fault.kind)
-        return answer.fault if is_refused else None
+    def refusals(self) -> Iterator[tuple[str, Fault]]:
+        """Yield the URL of each server that refuses a short request, and why.
+
+        A server may answer or fail otherwise. Each class has a request of its own.
+        """
+        pinned = self.target.balance.pinned
+        for server, upstream in enumerate(self.target.upstreams):
+            probes = [self._short()] if server < self.target.balance.servers else []
+            for name, route in self.context.routes.items():
+                if pinned.get(name, 0) == server:
+                    model = route.model.names[0] if route.model else None
+                    probes.append(replace(self._short(), request_class=name, model=model))
+            for answer in self._probed(probes, server):
+                if answer.fault and REFUSED.fullmatch(answer.fault.kind):
+                    yield upstream.url, answer.fault
+
+    def _short(self) -> Request:
+        return Request(0, (), 1, text=random_letters(self.rng).rstrip())
 
     def _count(self, tokenizer: Tokenizer, requests: Sequence[Request]) -> TokenCount:
         """Find out how the server counts tokens, from a short and a longer prompt of the load.
@@ -106,43 +117,51 @@ class Preparation:
         (counted,) = _counted(self._first_tokens([Request(0, ids, 1)]))
         return counted == len(ids)
 
-    def _probed(self, probes: Sequence[Request]) -> list[Answer]:
+    def _probed(self, probes: Sequence[Request], server: int = 0) -> list[Answer]:
         """Return the responses to probes, with another length field if the server asks for it."""
-        answers = self._first_tokens(probes)
+        answers = self._first_tokens(probes, server)
         name = other_length_field(answers, self.payload.length_field)
         if name is None:
             return answers
         first, self.payload = self.payload, replace(self.payload, length_field=name)
-        renamed = self._first_tokens(probes)
+        renamed = self._first_tokens(probes, server)
         if rejects(renamed, name):
             self.payload = first
             return answers
         return renamed
 
     def _primed(self, requests: list[Request], share: float) -> list[Request]:
-        """Send a share of the prompts once, evenly spread; mark them as shared with the load."""
+        """Send a share of the prompts, evenly spread, once to every server that may get them.
+
+        They are marked as shared with the load.
+        """
         counts = np.ceil(share * np.arange(len(requests) + 1) - ROUNDING)
         chosen = np.flatnonzero(np.diff(counts))
-        for answer in self._first_tokens([requests[index] for index in chosen]):
-            if answer.fault:
-                raise MeasurementError(
-                    f"endpoint: cache: priming failed: {answer.fault.message}; correct the error, "
-                    "or remove `cache.prime`"
-                )
+        for server in range(len(self.target.upstreams)):
+            may_get = partial(self.target.balance.may_get, server)
+            primes = [requests[i] for i in chosen if may_get(requests[i].request_class)]
+            for answer in self._first_tokens(primes, server):
+                if answer.fault:
+                    raise MeasurementError(
+                        f"endpoint: cache: priming failed: {answer.fault.message}; correct the "
+                        "error, or remove `cache.prime`"
+                    )
         primed = list(requests)
         for index in chosen:
             primed[index] = replace(requests[index], shared=len(requests[index].prompt))
         return primed
 
-    def _first_tokens(self, requests: Sequence[Request]) -> list[Answer]:
+    def _first_tokens(self, requests: Sequence[Request], server: int = 0) -> list[Answer]:
         """Return the responses, in order, to requests for one token each, sent a few at a time."""
-        body = {key: value for key, value in self.payload.body.items() if key != "min_tokens"}
+        if not requests:
+            return []
         pool = [
             replace(request, id=index, max_new_tokens=1, turns=(), constraint=None)
             for index, request in enumerate(requests)
         ]
-        payload = replace(self.payload, body=body)
-        served = serve(self.target, payload, one_after_another(pool, users=USERS), MonotonicClock())
+        payload, users = self.payload.only(server).without("min_tokens"), USERS
+        load = one_after_another(pool, users=users)
+        served = serve(self.target.only(server), payload, load, MonotonicClock())
         return sorted(served.answers, key=lambda answer: answer.request.id)
 
 

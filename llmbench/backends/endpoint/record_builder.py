@@ -35,12 +35,20 @@ class RecordBuilder:
     numbers of tokens and of cached ones that nobody asked for. ``length_errors`` has the relative
     error of each prompt that was made to a length, by the server's count; ``excess`` has the
     numbers of tokens of each response that is longer than requested, and of requested ones.
+    ``urls`` are those of the servers; a record has its own if there are several.
     """
 
-    def __init__(self, context: OpenContext, tokenizer: Tokenizer, template_tokens: int) -> None:
+    def __init__(
+        self,
+        context: OpenContext,
+        tokenizer: Tokenizer,
+        template_tokens: int,
+        urls: Sequence[str] = (),
+    ) -> None:
         self._context = context
         self._tokenizer = tokenizer
         self._template_tokens = template_tokens
+        self._urls = urls
         self.counts: Counter[str] = Counter()
         self.length_errors: list[float] = []
         self.excess: list[tuple[int, int]] = []
@@ -80,6 +88,7 @@ class RecordBuilder:
             abandoned_at=answer.abandoned_at,
             valid=validity.is_valid,
             invalid_reason=validity.reason,
+            url=self._urls[answer.server] if len(self._urls) > 1 else None,
             **answer.facts.possible(tokens),
         )
 

@@ -1,13 +1,13 @@
-"""Find a server's model name before the load."""
+"""The models that a server lists, read before the load."""
 
 from __future__ import annotations
 
 import json
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from http import HTTPStatus
-from urllib.parse import SplitResult
 
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.fetch import fetch
@@ -19,35 +19,46 @@ MAX_NAMES = 8
 MAX_SHOWN_LENGTH = 100
 
 
-def served_model(
-    url: SplitResult,
-    address: Address,
-    headers: Mapping[str, str],
-    tls: ssl.SSLContext | None,
-    *,
-    wanted: str | None,
-    launched_with: str | None = None,
-) -> str:
-    """Return the model name for requests: ``wanted``, or the first one listed by the server.
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """The names of the models that a server lists, or the reason why it lists none."""
 
-    If the server lists no model, use ``wanted`` or the model that the server was launched with.
-    Raises InputError when the server is unreachable, denies access or does not list ``wanted``.
+    url: str
+    names: list[str]
+    reason: str = ""
+
+    def choose(self, wanted: str | None, launched_with: str | None = None) -> str:
+        """Return the model name for requests: ``wanted``, or the first one listed by the server.
+
+        If the server lists no model, use ``wanted`` or the model that the server was launched with.
+        Raises InputError when the server does not list ``wanted``, or nothing is known.
+        """
+        names = self.names
+        wanted = wanted or (None if names else launched_with)
+        if wanted is None and not names:
+            raise InputError(
+                f"endpoint: {self.url}/models lists no model{self.reason}; set `model` on the "
+                "backend"
+            )
+        if wanted and names and wanted not in names:
+            near = get_close_matches(wanted, names, n=1)
+            hint = f"did you mean {near[0][:MAX_SHOWN_LENGTH]!r}? " if near else ""
+            shown = ", ".join(name[:MAX_SHOWN_LENGTH] for name in names[:MAX_NAMES])
+            raise InputError(
+                f"endpoint: {self.url}: the server has no model {wanted[:MAX_SHOWN_LENGTH]!r}; "
+                f"{hint}set `model` to one that it serves: {shown}"
+            )
+        return wanted or names[0]
+
+
+def served_models(
+    url: str, address: Address, headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> ServedModels:
+    """Return the models that a server lists.
+
+    Raises InputError when the server is unreachable or denies access.
     """
-    names, reason = _listed(f"{url.geturl()}/models", address, headers, tls)
-    wanted = wanted or (None if names else launched_with)
-    if wanted is None and not names:
-        raise InputError(
-            f"endpoint: {url.geturl()}/models lists no model{reason}; set `model` on the backend"
-        )
-    if wanted and names and wanted not in names:
-        near = get_close_matches(wanted, names, n=1)
-        hint = f"did you mean {near[0][:MAX_SHOWN_LENGTH]!r}? " if near else ""
-        shown = ", ".join(name[:MAX_SHOWN_LENGTH] for name in names[:MAX_NAMES])
-        raise InputError(
-            f"endpoint: the server has no model {wanted!r}; {hint}set `model` to one that it "
-            f"serves: {shown}"
-        )
-    return wanted or names[0]
+    return ServedModels(url, *_listed(f"{url}/models", address, headers, tls))
 
 
 def _listed(

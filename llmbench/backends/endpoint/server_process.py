@@ -26,11 +26,11 @@ from llmbench.backends.endpoint.addresses import resolve
 from llmbench.backends.endpoint.compile_caches import VARIABLES, compile_caches
 from llmbench.backends.endpoint.fetch import fetch
 from llmbench.backends.endpoint.limits import LOG_BYTES
-from llmbench.backends.endpoint.secrets import command_without_secrets, expanded, without_secrets
 from llmbench.environment.child_process import Guarded, guarded
 from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
 from llmbench.runs.redaction import redact
+from llmbench.scenario.secrets import command_without_secrets, expanded, without_secrets
 from llmbench.scenario.server_settings import as_command_line
 from llmbench.units import Seconds
 

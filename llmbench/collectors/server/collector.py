@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llmbench.backends.endpoint.options import ApiKeyEnv, Headers, Url
 from llmbench.collectors.base import Access, Collector, CollectorOptions, Probe
 from llmbench.collectors.server.presets import (
     PRESETS,
@@ -19,6 +18,7 @@ from llmbench.collectors.server.presets import (
     parse_preset,
     parse_source,
 )
+from llmbench.scenario.http_fields import ApiKeyEnv, Headers, Url
 from llmbench.units import Seconds
 
 ENDPOINT = "endpoint"
@@ -36,7 +36,7 @@ class ServerMetricsOptions(CollectorOptions):
     interval: Seconds = Field(default=1.0, ge=0.1, description="time between readings")
     url: Url | None = Field(
         default=None,
-        description="URL of the metrics; default: /metrics of the endpoint backend's server",
+        description="URL of the metrics; default: /metrics of every server of the endpoint backend",
     )
     preset: Literal["auto", "vllm", "sglang", "llama.cpp", "tgi", "triton", "dcgm"] = Field(
         default="auto", description="whose names the metrics have; auto: found from these names"
@@ -74,23 +74,22 @@ class ServerMetricsOptions(CollectorOptions):
                 f"`{local[0]}` has no server; set its `url`, or remove it from `collect`"
             )
 
-    def for_server(self, access: Access | None) -> Self:
-        """Return the options with the URL of the metrics, and the credentials of that server.
+    def for_servers(self, access: Access | None) -> tuple[Self, ...]:
+        """Return the options with the URL of each server's metrics, and its credentials.
 
         A ``url`` of the collector's own gets no credentials but its own.
         """
         if self.url is not None:
             path = urlsplit(self.url).path or PATH
-            return self.model_copy(update={"url": self.url.removesuffix(path) + path})
+            return (self.model_copy(update={"url": self.url.removesuffix(path) + path}),)
         if access is None:
-            return self
+            return (self,)
         own = {
-            "url": access.url + PATH,
             "api_key_env": self.api_key_env or access.api_key_env,
             "headers": {**access.headers, **self.headers},
             "verify": access.verify if self.verify is True else self.verify,
         }
-        return self.model_copy(update=own)
+        return tuple(self.model_copy(update={**own, "url": url + PATH}) for url in access.urls)
 
     @property
     def metrics(self) -> set[str]:
@@ -133,4 +132,4 @@ class ServerMetrics(Collector):
         """Open a probe of the server's metrics; raises InputError if its name is unknown."""
         from llmbench.collectors.server.probe import ServerProbe  # noqa: PLC0415 (optional package)
 
-        return ServerProbe(self.options)
+        return ServerProbe(self.options, number=self.number)

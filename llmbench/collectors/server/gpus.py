@@ -21,14 +21,15 @@ class Gpus:
     """The GPUs of a server's first reading, with their power and energy.
 
     Energy has a value only in readings in which the counter changed. A series of several instances
-    of one GPU counts once, since both quantities are those of the whole board.
+    of one GPU counts once, since both quantities are those of the whole board. The names of devices
+    begin with that of the ``server``.
     """
 
-    def __init__(self, mapped: Mapped, samples: Sequence[Sample]) -> None:
+    def __init__(self, mapped: Mapped, samples: Sequence[Sample], server: str = "server") -> None:
         self._mapped = {name: mapped[name] for name in (POWER, ENERGY) if name in mapped}
         matching = [s for sources in self._mapped.values() for s in chosen(sources, samples)[1]]
         uuids = list(dict.fromkeys(filter(None, map(_uuid, matching))))[:MOST_GPUS]
-        self._names = {uuid: f"servergpu{index}" for index, uuid in enumerate(uuids)}
+        self._names = {uuid: f"{server}gpu{index}" for index, uuid in enumerate(uuids)}
         self._models = {uuid: _label(s, MODEL_LABELS) for s in matching if (uuid := _uuid(s))}
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}

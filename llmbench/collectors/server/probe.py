@@ -11,7 +11,7 @@ from llmbench.collectors.server.collector import ServerMetricsOptions
 from llmbench.collectors.server.exposition import Sample
 from llmbench.collectors.server.gpus import Gpus
 from llmbench.collectors.server.presets import PRESETS, QUANTITIES, Mapped, parse_preset
-from llmbench.collectors.server.quantities import STARTED, ServerQuantities
+from llmbench.collectors.server.quantities import STARTED, ServerQuantities, server_name
 from llmbench.collectors.server.scraping import Background, Reading, Scrape, Scraper
 
 TIMEOUT_SHARE, LONGEST_TIMEOUT = 0.8, 5.0  # of the interval, and in seconds
@@ -22,10 +22,14 @@ class ServerProbe(Probe):
     """Reads a server's metrics in a thread, one reading per interval.
 
     A reading is returned at the following tick, with its own time. The first is that of `begin`.
+    ``number`` counts the servers of a run, from 1.
     """
 
-    def __init__(self, options: ServerMetricsOptions, scrape: Scrape | None = None) -> None:
+    def __init__(
+        self, options: ServerMetricsOptions, scrape: Scrape | None = None, number: int = 1
+    ) -> None:
         self._options = options
+        self._name = server_name(number)
         self._background = Background(scrape or scraper(options))
         self._read_at: float | None = None
         self._unavailable: str | None = None
@@ -34,8 +38,8 @@ class ServerProbe(Probe):
         if not mapped:
             self._unavailable = next(iter(self._background.failed), UNKNOWN)
             mapped = parse_preset(PRESETS["vllm"])  # whose quantities are those of most servers
-        self._gpus = Gpus(mapped, samples)
-        self._server = ServerQuantities(_without_gpus(mapped))
+        self._gpus = Gpus(mapped, samples, self._name)
+        self._server = ServerQuantities(_without_gpus(mapped), self._name)
         self._quantities = (*self._server.quantities(), *self._gpus.quantities())
 
     def _first_samples(self) -> Sequence[Sample]:
@@ -88,7 +92,7 @@ class ServerProbe(Probe):
         interval, failed = self._options.interval, dict(self._background.failed)
         if own := self._server.facts():
             common = {"url": self._options.url, "interval": interval, "failed_readings": failed}
-            yield "server", {**common, **own}
+            yield self._name, {**common, **own}
         yield "energy", self._gpus.facts(interval, failed)
 
 

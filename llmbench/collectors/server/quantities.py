@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmbench.collectors.base import Quantity
@@ -58,11 +58,20 @@ def chosen(sources: Sequence[Source], samples: Iterable[Sample]) -> tuple[Source
     return sources[0], []
 
 
-class ServerQuantities:
-    """The values of a server's quantities, reading by reading."""
+def server_name(number: int) -> str:
+    """Return the begin of the names of a server's series and facts: server, server2, ..."""
+    return "server" if number == 1 else f"server{number}"
 
-    def __init__(self, mapped: Mapped) -> None:
+
+class ServerQuantities:
+    """The values of a server's quantities, reading by reading.
+
+    The names of series begin with that of the ``server``.
+    """
+
+    def __init__(self, mapped: Mapped, server: str = "server") -> None:
         self._mapped = mapped
+        self._server = server
         self._rises = {
             name: Rises(is_histogram=_kind(name) == "histogram")
             for name in mapped
@@ -72,7 +81,15 @@ class ServerQuantities:
         self._started: set[Sample] = set()
         self._used: dict[str, str] = {}
         self._number = -1
-        self.outputs = [o for o in OUTPUTS if any(name in mapped for name in o.made_from)]
+        self.outputs = [
+            replace(output, name=self._named(output.name))
+            for output in OUTPUTS
+            if any(name in mapped for name in output.made_from)
+        ]
+
+    def _named(self, series: str) -> str:
+        """Return the name of a series of this server."""
+        return f"{self._server}{series.removeprefix('server')}"
 
     @property
     def has_read(self) -> bool:
@@ -81,7 +98,7 @@ class ServerQuantities:
 
     def quantities(self) -> list[Quantity]:
         """Return the series, in the order of `take`; none if nothing is mapped."""
-        seconds = [Quantity(SECONDS, "s")] if self._mapped else []
+        seconds = [Quantity(self._named(SECONDS), "s")] if self._mapped else []
         return [Quantity(o.name, o.unit) for o in self.outputs] + seconds
 
     def take(self, samples: Sequence[Sample], seconds: float) -> list[float | None]:

@@ -41,9 +41,9 @@ class Scraper:
         metrics: Collection[str],
         seconds: float,
     ) -> None:
-        self._url = str(options.url)
+        self._url = options.base.geturl()
         self._address = resolve(options.base)
-        self._tls = options.tls()
+        self._tls = options.tls() if options.base.scheme == "https" else None
         self._headers = {"Accept": ACCEPT, **headers}
         self._metrics, self._seconds = metrics, seconds
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES, RecordArrays
+from llmbench.analysis.metrics.fairness import KEYS as FAIRNESS
 from llmbench.report import palette, table
 from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe
 from llmbench.report.results import CaseResults, Results
@@ -23,12 +24,41 @@ from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
 from llmbench.units import parse_rate
 
+JAIN = (
+    "Fairness and evenness are Jain's index (Σx)² / (n Σx²): 1 if all are equal, 1/n if one has "
+    "everything. x are the median latencies of the classes, or the output tokens of the servers. "
+    "Classes with different prompts differ even if the server treats all requests alike."
+)
 CACHE, UNREPORTED = "prompt_cache", "not reported"
 
 
 def request_classes(results: Results) -> Table:
     """Return the metrics of each case by request class; no rows without classes."""
     return _parts("Request classes", results, "request_class", "class")
+
+
+def models(results: Results) -> Table:
+    """Return the metrics of each case by the model that requests name; no rows without any."""
+    return _parts("Models", results, "model", "model")
+
+
+def servers(results: Results) -> Table:
+    """Return the metrics of each case by the server that requests were sent to.
+
+    No rows if no backend has several servers.
+    """
+    return _parts("Servers of a backend", results, "url", "server")
+
+
+def fairness(results: Results) -> Table:
+    """Return how equal the request classes and the servers of each case are; no rows without."""
+    cases = [case for case in results.measured if _has_parties(case)]
+    columns = [table.metric_column(name) for name in FAIRNESS]
+    return table.by_case("Fairness", cases, columns, (JAIN, INTERVALS))
+
+
+def _has_parties(case: CaseResults) -> bool:
+    return any(case.estimates[name].value is not None for name in FAIRNESS)
 
 
 def turns(results: Results) -> Table:
@@ -69,6 +99,7 @@ def _parts(
     split = (case.split(column, label) for case in whole)
     columns: list[ColumnOf] = [
         table.REQUESTS,
+        table.metric_column("output_tokens_per_second", "tokens/s"),
         *(table.percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
         *table.outcomes(whole),
         *table.SLO,

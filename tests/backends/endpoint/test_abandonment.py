@@ -15,6 +15,7 @@ from truth_servers import serving, truth
 
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.balancing import Balance, Upstream
 from llmbench.backends.endpoint.client import Client, Target
 from llmbench.loads.abandonment import Abandonment
 from llmbench.loads.clock import MonotonicClock
@@ -141,9 +142,10 @@ def test_a_user_gives_up_while_the_connection_is_being_opened() -> None:
             ended.append("canceled")
 
     target = Target(
-        Address(("127.0.0.1",), 1), None, None, streamed=True, needs_done=True, max_idle=0.0,
+        (Upstream("http://x", Address(("127.0.0.1",), 1)),), Balance(), None,
+        streamed=True, needs_done=True, max_idle=0.0,
         retries=3, connect_timeout=600.0, first_token_timeout=600.0, total_timeout=600.0,
     )  # fmt: skip
-    client = Client(target, lambda _: b"", MonotonicClock(), lambda: None, never)
+    client = Client(target, lambda *_: b"", MonotonicClock(), lambda: None, never)
     (exchange,) = asyncio.run(client.serve(load(request(0, patience=SOON))))
     assert (exchange.finish(0), ended) == ("abandoned", ["canceled"])

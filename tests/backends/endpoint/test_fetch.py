@@ -14,7 +14,7 @@ from llmbench.backends.endpoint import limits
 from llmbench.backends.endpoint.addresses import resolve
 from llmbench.backends.endpoint.conformance.wire import plain
 from llmbench.backends.endpoint.fetch import Reply, fetch
-from llmbench.backends.endpoint.server_info import served_model
+from llmbench.backends.endpoint.server_info import served_models
 from llmbench.errors import InputError
 
 Respond = Callable[[socket.socket], None]
@@ -126,8 +126,8 @@ def test_a_redirect_is_not_followed() -> None:
 
 def name_of(body: bytes, wanted: str | None = None, status: str = "200 OK") -> str:
     with server(sent(plain(status, "application/json", body))) as (url, _):
-        parts = urlsplit(f"{url}/v1")
-        return served_model(parts, resolve(parts), {}, None, wanted=wanted)
+        address = resolve(urlsplit(url))
+        return served_models(f"{url}/v1", address, {}, None).choose(wanted)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.odd_events import standardized
-from llmbench.backends.endpoint.openai_types import Payload, read_chunk
+from llmbench.backends.endpoint.openai_types import Envelope, Payload, read_chunk
 from llmbench.runs.request import Constraint, Request
 
 KINDS = {None, "invalid-chunk", "server-error"}
@@ -53,7 +53,7 @@ def texts(content: Any) -> str:
 
 
 def sent(request: Request, length_field: str | None) -> dict[str, Any]:
-    payload = Payload(b"", {"model": "m"}, chat=False, length_field=length_field)
+    payload = Payload(Envelope((b"",), {"model": "m"}), chat=False, length_field=length_field)
     body: dict[str, Any] = json.loads(payload(request).partition(b"\r\n\r\n")[2])
     return body
 
@@ -65,7 +65,7 @@ def test_the_length_field_of_a_request_has_the_given_name(name: str) -> None:
 
 
 def test_a_constraint_adds_its_fields_to_those_of_all_requests() -> None:
-    payload = Payload(b"", {"model": "m", "tool_choice": "none"}, chat=False)
+    payload = Payload(Envelope((b"",), {"model": "m", "tool_choice": "none"}), chat=False)
     constraint = Constraint("tools", {"tools": [1], "tool_choice": "auto"})
     data = payload(Request(0, (1,), 7, text="a", constraint=constraint))
     body = json.loads(data.partition(b"\r\n\r\n")[2])

@@ -13,7 +13,7 @@ import pytest
 from llmbench.backends.endpoint import loopback, options
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.measured_serve import Served, serve
-from llmbench.backends.endpoint.openai_types import Payload
+from llmbench.backends.endpoint.openai_types import Envelope, Payload
 from llmbench.backends.endpoint.options import SPIN_SECONDS, EndpointOptions
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.dispatch import Dispatch
@@ -68,7 +68,7 @@ def served(spin_seconds: float) -> Served:
         Scheduled(np.arange(10, dtype=np.float64) * 0.005),
         Stop(requests=10),
     )
-    payload = Payload(b"", {"stream": True}, chat=True)
+    payload = Payload(Envelope((b"",), {"stream": True}), chat=True)
     clock = MonotonicClock(time.monotonic() + 0.2)  # garbage is collected before the first request
     return serve(target, payload, dispatch, clock, connect=loopback.connect)
 

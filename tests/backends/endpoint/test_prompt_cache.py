@@ -58,11 +58,6 @@ def test_a_started_server_is_started_with_what_its_reset_needs() -> None:
     assert plain.environment == {"A": "b"}
 
 
-def test_the_root_of_a_server_lacks_the_version_of_the_api() -> None:
-    assert options().root == URL
-    assert options(url="https://host/llm/v1").root == "https://host/llm"
-
-
 def test_hits_of_the_template_and_of_equal_letters_are_not_counted() -> None:
     request = Request(0, (1,) * 100, 4)
     assert unasked_tokens(request, 120, 20 + SALT_TOKENS, template=20) == 0

@@ -12,7 +12,9 @@ from llmbench.collectors.server.collector import ServerMetricsOptions
 from llmbench.scenario.schema import Scenario
 
 ENDPOINT = {"kind": "endpoint", "url": "http://localhost:8000"}
-ACCESS = Access("http://localhost:8000", "MY_API_KEY", {"X-Team": "a"}, verify=False)
+ACCESS = Access(
+    ("http://localhost:8000", "http://other:8000"), "MY_API_KEY", {"X-Team": "a"}, verify=False
+)
 
 
 def scenario(backend: Any, **collector: Any) -> Scenario:
@@ -53,15 +55,16 @@ def test_options_that_are_not_valid_are_refused(options: dict[str, Any], message
 
 
 def test_the_url_and_the_credentials_are_those_of_the_endpoint() -> None:
-    options = ServerMetricsOptions().for_server(ACCESS)
+    options, other = ServerMetricsOptions().for_servers(ACCESS)
     assert options.url == "http://localhost:8000/metrics"
     assert (options.api_key_env, options.headers) == ("MY_API_KEY", {"X-Team": "a"})
     assert options.verify is False
+    assert other == options.model_copy(update={"url": "http://other:8000/metrics"})
 
 
 def test_a_url_of_its_own_keeps_its_path_and_gets_no_credentials() -> None:
-    options = ServerMetricsOptions(url="http://gpu:9400").for_server(ACCESS)
+    (options,) = ServerMetricsOptions(url="http://gpu:9400").for_servers(ACCESS)
     assert options.url == "http://gpu:9400/metrics"
     assert (options.api_key_env, options.headers) == (None, {})
-    own = ServerMetricsOptions(url="http://gpu:8000/prometheus/metrics").for_server(ACCESS)
+    (own,) = ServerMetricsOptions(url="http://gpu:8000/prometheus/metrics").for_servers(ACCESS)
     assert own.url == "http://gpu:8000/prometheus/metrics"

@@ -93,3 +93,46 @@ def test_several_collectors_may_add_devices_to_one_fact() -> None:
         {"energy": {"servergpu0": 2}},
     ]
     assert merged(parts) == {"energy": {"package0": 1, "servergpu0": 2}, "a": 1}
+
+
+def test_every_server_of_a_backend_is_read(tmp_path: Path) -> None:
+    collect = [{"kind": "server", "interval": "100 ms"}]
+    with cache_server(ttft=0.1) as one, cache_server(ttft=0.1) as other:
+        one_url, one.url = one.url, [one.url, other.url]  # the scenario's `url`
+        (made,) = measured(one, tmp_path / "run", requests=30, collect=collect).runs
+        urls = [f"{one_url}/metrics", f"{other.url}/metrics"]
+    assert [made.facts[name]["url"] for name in ("server", "server2")] == urls
+    queries = [
+        sum(count for *_, count in made.facts[name]["rises"]["prefix_cache_queries"]["increments"])
+        for name in ("server", "server2")
+    ]
+    sent = [0, 0]
+    for url, tokens in zip(
+        made.records["url"].to_pylist(), made.records["prompt_tokens"].to_pylist(), strict=True
+    ):
+        sent[url != f"{one_url}/v1"] += tokens
+    assert queries == sent
+    names = {series.name for series in made.series}
+    assert {"server_running", "server2_running", "server2_reading_seconds"} <= names
+
+
+def test_two_servers_of_a_scenario_do_not_overwrite_each_other() -> None:
+    with metric_server(exposition("vllm")) as one, metric_server(exposition("sglang")) as other:
+        collectors = [Options(url=server.url, interval=0.1) for server in (one, other)]
+        with watch(collectors, os.getpid()) as collected:
+            time.sleep(0.5)
+    assert collected.facts["server"]["url"] == one.url
+    assert collected.facts["server2"]["url"] == other.url
+    names = [series.name for series in collected.absolute]
+    assert len(names) == len(set(names))
+    assert {"server_running", "server2_running"} <= set(names)
+
+
+def test_gpus_of_two_exporters_have_different_names() -> None:
+    with metric_server(exposition("dcgm")) as one, metric_server(exposition("dcgm")) as other:
+        collectors = [Options(url=server.url, interval=0.1) for server in (one, other)]
+        with watch(collectors, os.getpid()) as collected:
+            time.sleep(0.5)
+    devices = {s.device for s in collected.absolute if s.quantity == "power_average_watts"}
+    assert devices == {"servergpu0", "servergpu1", "server2gpu0", "server2gpu1"}
+    assert collected.facts["energy"].keys() == devices

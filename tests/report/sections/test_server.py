@@ -49,6 +49,24 @@ def test_a_case_shows_what_its_server_reported(observed: Results) -> None:
     assert shown["preemptions"] == "0"
 
 
+def test_a_case_with_several_servers_has_a_row_for_each(make: Any, tmp_path: Path) -> None:
+    other = {**FACTS["server"], "url": "http://other:8000/metrics"}
+    doubled = [replace(one, name=one.name.replace("server", "server2")) for one in SERIES]
+    plan = [make.planned("swift", 1)]
+    runs = [
+        replace(run, series=(*SERIES, *doubled), facts={**FACTS, "server2": other})
+        for run in make.sample_runs(plan)
+    ]
+    shown = server(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    assert [row[0].text for row in shown.rows] == ["swift", "swift, server 1", "swift, server 2"]
+    assert [row[1].text for row in shown.rows] == [
+        "http://gpu-box:8000/metrics, http://other:8000/metrics",
+        "http://gpu-box:8000/metrics", "http://other:8000/metrics",
+    ]  # fmt: skip
+    assert [row[2].text for row in shown.rows] == ["5.00", "2.50", "2.50"]
+    assert "of all together" in shown.note
+
+
 def test_what_is_unavailable_has_its_reason_below(observed: Results) -> None:
     note = server(observed).note
     assert "interpolated" in note
@@ -68,6 +86,9 @@ def test_the_page_has_a_section(observed: Results) -> None:
     ("name", "words"),
     [
         ("server_running", "running requests, by the server"),
+        ("server2_running", "running requests, by server 2"),
+        ("server2_reading_seconds", "time to read server 2's metrics"),
+        ("server2gpu0_energy_joules", "server 2 GPU 0 energy"),
         ("servergpu1_energy_joules", "server GPU 1 energy"),
         ("servergpu0_power_average_watts", "server GPU 0 power, average"),
     ],

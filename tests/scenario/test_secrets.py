@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.secrets import check_header, expanded
 from llmbench.errors import InputError, ScenarioError
 from llmbench.scenario import file as scenario_file
+from llmbench.scenario.secrets import check_header, expanded
 
 SECRET = "hush-0123456789"  # noqa: S105 (not one)
 
@@ -36,6 +36,8 @@ LITERALS: list[dict[str, Any]] = [
     {"url": f"http://me:{SECRET}@localhost"},
     {"url": f"http://{SECRET}@localhost/v1"},
     {"url": f"http://me:pa/{SECRET}@localhost/v1"},
+    {"url": ["http://localhost", f"http://me:{SECRET}@localhost"]},
+    {"url": ["http://localhost", f"http://me:pa/{SECRET}@localhost/v1"]},
 ]
 
 SCENARIO = """\
@@ -55,6 +57,31 @@ def test_a_secret_in_a_scenario_is_refused_and_not_shown(
     backend = {"kind": "endpoint", **address, **options}
     path = tmp_path / "s.yaml"
     path.write_text(f"{SCENARIO}backends: [{json.dumps(backend)}]\n")
+    with pytest.raises(ScenarioError) as raised:
+        scenario_file.load(path)
+    assert str(raised.value).startswith(f"{path}:")
+    assert "hush" not in str(raised.value)
+    assert "0123456789" not in str(raised.value)
+
+
+CLASSES: list[dict[str, Any]] = [
+    {"headers": {"Authorization": f"Bearer {SECRET}"}},
+    {"headers": {"X-Custom": f"Bearer {SECRET}"}},
+    {"body": {"api_key": SECRET}},
+    {"url": f"http://me:{SECRET}@localhost"},
+    {"model": {"uniform": [{"token": SECRET}]}},
+]
+
+
+@pytest.mark.parametrize("fields", CLASSES, ids=str)
+def test_a_secret_in_a_class_is_refused_and_not_shown(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    classes = {"own": {"workload": "prompts", **fields}}
+    workload = {"kind": "mixed", "classes": classes}
+    kept = [line for line in SCENARIO.splitlines() if not line.startswith("workload")]
+    path = tmp_path / "s.yaml"
+    path.write_text("\n".join([*kept, f"workload: {json.dumps(workload)}", "backends: [fake]\n"]))
     with pytest.raises(ScenarioError) as raised:
         scenario_file.load(path)
     assert str(raised.value).startswith(f"{path}:")
