@@ -191,10 +191,11 @@ def _step(number: int, row: Row) -> Step:
 
 def _whole(row: Row, name: str) -> int:
     value = row.fields.get(name)
-    tokens = _number(value, name, row.where, MAX_TOKENS)
-    if tokens != int(tokens) or not tokens:
-        raise FileError(row.where, f"{name}: found {shown(value)}", "a whole number from 1")
-    return int(tokens)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 1 <= value <= MAX_TOKENS or value != int(value):
+        expected = f"a whole number from 1 to {MAX_TOKENS:,}"
+        raise FileError(row.where, f"{name}: found {shown(value)}", expected)
+    return int(value)
 
 
 def _blocks(row: Row) -> tuple[int, ...]:
