@@ -10,7 +10,7 @@ from llmbench.analysis.slo_attainment import AttainedPercentile, label
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sweep import Curve, at_points, by_load, load_key
 from llmbench.report.table import show, show_interval
-from llmbench.report.wording import MAX_NAMED, all_of, listed, named, none_of
+from llmbench.report.wording import MAX_NAMED, all_of, capitalized, listed, named, none_of
 from llmbench.units import format_number
 
 
@@ -114,7 +114,8 @@ def _figures(cases: Sequence[CaseResults]) -> Iterator[str]:
             if attained.status != "met":
                 short.setdefault((attained.key, attained.bound), []).append((case, attained))
     for (key, bound), of_cases in short.items():
-        yield f"{label(key)} over all runs, objective {show(bound, 's')}: {_shown(of_cases)}."
+        name, objective = capitalized(label(key)), show(bound, "s")
+        yield f"{name} over all runs, objective {objective}: {_shown(of_cases)}."
 
 
 def _shown(short: Sequence[tuple[CaseResults, AttainedPercentile]]) -> str:

@@ -51,6 +51,11 @@ def named(names: Sequence[str], kind: str = "cases") -> str:
     return listed(names) if len(names) <= MAX_NAMED else f"{len(names):,} {kind}"
 
 
+def capitalized(text: str) -> str:
+    """Return the text with a capital as its first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def none_of(number: int) -> str:
     """Return ``Neither case`` or ``None of the 5 cases``."""
     return "Neither case" if number == PAIR else f"None of the {number:,} cases"

@@ -15,6 +15,7 @@ from llmbench.report.charts import LEGEND, Chart, axis, layout, safe, whiskers
 from llmbench.report.interactivity import AGAINST, COSTS, THROUGHPUT, Line, lines, rate_of, rates
 from llmbench.report.results import Results
 from llmbench.report.table import Cell, Column, Table
+from llmbench.report.wording import capitalized
 
 PER_USER = "tokens/s per user"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
@@ -49,7 +50,7 @@ def _chart(drawn: Sequence[Line], metric: str) -> Chart:
             height=400,
             showlegend=len(drawn) > 1,
             legend=LEGEND,
-            xaxis=axis(PER_USER, rangemode="tozero"),
+            xaxis=axis(PER_USER, range=_range(traces)),
             yaxis=axis(_label(drawn, metric), rangemode="tozero"),
         ),
     )
@@ -57,6 +58,11 @@ def _chart(drawn: Sequence[Line], metric: str) -> Chart:
     empty = "" if figure.data else "No case has both values."
     caption, data = CAPTION.format(better=better), (points_table(drawn, metric),)
     return Chart(f"interactivity-{metric}", title, figure, caption, empty=empty, data=data)
+
+
+def _range(traces: Iterable[go.Scatter]) -> list[float]:
+    """Return the range of the x-axis, with room for the label of the last point."""
+    return [0.0, 1.1 * max((rate for trace in traces for rate in trace.x), default=1.0)]
 
 
 def _label(drawn: Iterable[Line], metric: str) -> str:
@@ -68,8 +74,7 @@ def _label(drawn: Iterable[Line], metric: str) -> str:
 
 
 def _title(drawn: Iterable[Line], metric: str) -> str:
-    label = _label(drawn, metric)
-    return label[:1].upper() + label[1:]
+    return capitalized(_label(drawn, metric))
 
 
 def _trace(number: int, line: Line, metric: str) -> go.Scatter:
@@ -80,13 +85,15 @@ def _trace(number: int, line: Line, metric: str) -> go.Scatter:
         if x.value is not None and y.value is not None
     ]
     name, color = safe(line.name), palette.case_color(number)
+    has_loads = len(line.cases) > 1
     return go.Scatter(
         x=[x.value for *_, x, _ in known],
         y=[y.value for *_, y in known],
         meta={"cases": [index for _, index, _, _ in known]},
         name=name,
         mode="lines+markers+text",
-        text=[safe(_short(at)) if len(line.cases) > 1 else name for at, *_ in known],
+        text=[safe(_short(at)) if has_loads else "" for at, *_ in known],
+        hovertext=[f"{name}, {safe(_short(at))}" if has_loads else name for at, *_ in known],
         textposition="bottom left" if number % 2 else "top right",
         textfont={"color": color},
         cliponaxis=False,
@@ -94,7 +101,7 @@ def _trace(number: int, line: Line, metric: str) -> go.Scatter:
         marker={"size": 8, "symbol": SYMBOLS[number % len(SYMBOLS)]},
         error_x=_whiskers([x for *_, x, _ in known], color),
         error_y=_whiskers([y for *_, y in known], color),
-        hovertemplate=f"{name}, %{{text}}<br>%{{x:.4~g}} {PER_USER}<br>%{{y:.4~g}}<extra></extra>",
+        hovertemplate=f"%{{hovertext}}<br>%{{x:.4~g}} {PER_USER}<br>%{{y:.4~g}}<extra></extra>",
     )
 
 

@@ -42,7 +42,7 @@ def badge(case: CaseResults) -> Cell:
     """Return whether a case's answers under load are those alone, or why that is unknown."""
     answers = _answers(case)
     if not answers:
-        return table.missing(f"not checked: {_reason(case)}")
+        return table.missing(_reason(case))
     count = len(changed(answers))
     detail = f"{count} of {len(answers)} changed"
     return Cell(CHANGED if count else DETERMINISTIC, detail=detail)

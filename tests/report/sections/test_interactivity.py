@@ -76,7 +76,7 @@ def test_a_sweep_of_settings_alone_has_points_without_lines(make: Any, tmp_path:
     runs = [make.run_of(planned, make.serve(1)) for planned in plan]
     results = Results(make.store_run_set(tmp_path / "set", plan, runs))
     ((chart, asked), *_) = interactivity(results)
-    assert [list(line.text) for line in chart.figure.data] == [
+    assert [list(line.hovertext) for line in chart.figure.data] == [
         ["fake, engine.slots=2"], ["fake, engine.slots=8"],
     ]  # fmt: skip
     assert asked.rows == ()

@@ -72,7 +72,7 @@ def test_the_badge_says_whether_answers_change(tmp_path: Path) -> None:
     assert (badge(changed).text, badge(changed).detail) == ("changed", "3 of 16 changed")
     assert (badge(same).text, badge(same).detail) == ("deterministic", "0 of 16 changed")
     assert badge(unchecked).is_missing
-    assert badge(unchecked).note == "not checked: the scenario sets no `quality.under_load`"
+    assert badge(unchecked).note == "the scenario sets no `quality.under_load`"
 
 
 def test_the_badge_is_in_the_terminal_only_if_something_was_checked(tmp_path: Path) -> None:
