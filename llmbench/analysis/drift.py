@@ -19,6 +19,7 @@ from llmbench.analysis.stats import Floats, effective_size
 FEWEST = 20  # values
 MIN_SEGMENT = 5  # values between two shifts
 CONFIDENCE_Z = 1.96
+MOST_PERSISTENT = 0.95  # of an autoregressive coefficient
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,16 @@ def _without_step(values: Floats, cut: int) -> Floats:
 
 
 def _inflation(residuals: Floats) -> float:
-    """λ = n / nₑ, the effective size being that of the ranks of what the drift leaves."""
+    """Return λ ≥ 1 of the ranks of what the drift leaves: the larger of two estimates.
+
+    n / nₑ, and (1 + φ) / (1 − φ) of a first-order autoregressive series, whose coefficient
+    φ = (n r + 2) / (n − 4), of at most MOST_PERSISTENT, corrects the autocorrelation r of
+    neighbors for what removing a drift takes from it. Source of the correction: Marriott and Pope,
+    Bias in the Estimation of Autocorrelations, 1954 (with a line instead of a mean).
+    """
     ranks = scipy.stats.rankdata(residuals)
-    return max(1.0, len(ranks) / effective_size(ranks))
+    n, centered = len(ranks), ranks - ranks.mean()
+    square = float(centered @ centered)
+    neighbors = float(centered[1:] @ centered[:-1]) / square if square else 0.0
+    phi = min(max(0.0, (n * neighbors + 2) / (n - 4)), MOST_PERSISTENT)
+    return max(1.0, n / effective_size(ranks), (1 + phi) / (1 - phi))
