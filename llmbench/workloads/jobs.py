@@ -190,7 +190,7 @@ def _step(number: int, row: Row) -> Step:
 
 
 def _whole(row: Row, name: str) -> int:
-    value = row.fields.get(name)
+    value: Any = row.fields.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 1 <= value <= MAX_TOKENS or value != int(value):
         expected = f"a whole number from 1 to {MAX_TOKENS:,}"
