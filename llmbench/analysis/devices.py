@@ -23,7 +23,7 @@ PARALLEL_PRESETS = ("vllm", "sglang")
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """A number of GPUs; one machine without a GPU; one server whose GPUs are not known."""
+    """A number of GPUs; one machine without a GPU; servers whose GPUs are not known."""
 
     kind: Literal["GPU", "machine", "server"]
     count: int
@@ -52,6 +52,8 @@ def _devices(run: Run) -> Devices:
         return Devices("GPU" if device.startswith("cuda") else "machine", 1)
     if devices := backend.get("devices"):
         return Devices("GPU", devices)
+    if isinstance(urls := backend.get("url"), list):
+        return Devices("server", len(urls))
     return _of_server(backend.get("server"), has_gpus=bool(run.environment.get("gpus")))
 
 

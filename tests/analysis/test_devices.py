@@ -34,6 +34,7 @@ def vllm(arguments: str = "", **more: Any) -> dict[str, Any]:
         ({"kind": "eager"}, {}, "cpu", Devices("machine", 1)),
         ({"kind": "fake"}, {"gpus": None}, None, Devices("machine", 1)),
         ({"url": "http://far:8000", "devices": 4}, {}, None, Devices("GPU", 4)),
+        ({"url": ["http://a:8000", "http://b:8000"]}, GPUS, None, Devices("server", 2)),
         (vllm(), {"gpus": None}, None, Devices("machine", 1)),
         (vllm(), GPUS, None, Devices("GPU", 1)),
         (vllm("--tensor-parallel-size 2 --pipeline_parallel_size=2"), GPUS, None,

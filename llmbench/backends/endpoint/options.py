@@ -116,8 +116,8 @@ class EndpointOptions(plugins.Options):
         default=None,
         ge=1,
         le=100_000,
-        description="number of GPUs of the server, for throughput per GPU; if unset, the product of"
-        " the parallel sizes in the arguments of a launched vLLM or SGLang",
+        description="number of GPUs of all servers, for throughput per GPU; if unset, the product"
+        " of the parallel sizes in the arguments of a launched vLLM or SGLang",
     )
     clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
     pacing: Literal["precise", "frugal"] = Field(
