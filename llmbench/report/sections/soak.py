@@ -122,7 +122,7 @@ def _row(row: Row) -> tuple[Cell, ...]:
     head = (Cell(row.name), Cell(row.label), table.reading(course.level, course.unit))
     if tested.drift is None:
         why = f"needs {FEWEST} spans with different values; has {len(course.values)}"
-        return (*head, table.missing(why), table.missing(why), table.missing(why))
+        return (*head, table.missing(why), table.missing(why), Cell("not tested", detail=why))
     return (*head, _slope(tested), _change(tested), Cell(_verdict(tested), detail=_shifts(tested)))
 
 

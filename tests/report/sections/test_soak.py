@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import browsing
 import numpy as np
 import pytest
 import small_sets
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
 
 from llmbench import report
 from llmbench.report.frames import summary
@@ -105,3 +108,22 @@ def test_json_has_slopes_per_hour_and_shifts(shifted: RunSet) -> None:
     (shift,) = rows["ttft"]["shifts"]
     assert shift["seconds"] == pytest.approx(HOUR / 2 + 30)
     assert summary(store.read(shifted.folder))["soak"] == summary(shifted)["soak"]
+
+
+def test_equal_values_are_not_tested_and_say_so(shifted: RunSet) -> None:
+    rate = by_quantity(shifted)["output tokens/s"]
+    assert rate["slope per hour"].is_missing
+    assert rate["verdict"].text == "not tested"
+    assert rate["verdict"].detail == "needs 20 spans with different values; has 60"
+
+
+@browsing.needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_section_fits_wide_and_narrow_pages(
+    shifted: RunSet, tmp_path: Path, browser: Chrome, width: int
+) -> None:
+    report.write(shifted, tmp_path / "page.html")
+    browsing.load(browser, tmp_path / "page.html", width)
+    section = browser.find_element(By.CSS_SELECTOR, "[aria-labelledby=soak]")
+    assert "shifts once" in section.text
+    assert browsing.ask(browser, "document.documentElement.scrollWidth") == width
