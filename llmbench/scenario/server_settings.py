@@ -161,5 +161,7 @@ def _with_variable(environment: Any, name: str, value: Any) -> Any:
             f"{name}: expected text or a number, found {str(value).lower()}; write what the server "
             "reads, such as 1 or 'true'"
         )
-    others = {k: v for k, v in dict(environment).items() if k != name}
+    if not isinstance(environment, Mapping):
+        raise ValueError("`server.environment` has no keys: it is a list or a single value")  # noqa: TRY004 (the user's mistake)
+    others = {k: v for k, v in environment.items() if k != name}
     return others if value is None else {**others, name: str(value)}

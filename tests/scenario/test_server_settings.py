@@ -166,6 +166,11 @@ def test_every_value_is_one_word_of_the_command(arguments: dict[str, Any]) -> No
         ),
         (
             "",
+            ["server.environment=5", "server.environment.X=1"],
+            "--set server.environment.X=1: `server.environment` has no keys",
+        ),
+        (
+            "",
             ["server.preset=ollama", "server.replicas=2"],
             "`replicas` needs a preset with a flag for it (vllm, sglang)",
         ),
