@@ -198,6 +198,7 @@ class _EndpointServer(Server):
         Raises MeasurementError if one fails.
         """
         self.preparation.empty_cache()
+        self.context.on_stage(f"answering {len(requests)} prompts alone")
         served = serve(self.target, self.payload, one_after_another(requests), MonotonicClock())
         answers = sorted(served.answers, key=lambda answer: answer.request.id)
         for answer in answers:

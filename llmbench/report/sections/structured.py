@@ -17,7 +17,7 @@ from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Tab
 from llmbench.runs.run import Run
 
 FORM, NONE = "form", "none"
-INVALID = Column("not valid", "complete answers without the form, by reason", numeric=False)
+INVALID = Column("invalid answers", "complete answers without the form, by reason", numeric=False)
 MEAN_TOKENS = Column("output tokens", "mean of the complete answers")
 
 

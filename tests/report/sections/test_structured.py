@@ -45,7 +45,7 @@ def test_requests_are_listed_by_the_form_that_they_ask_for(tmp_path: Path) -> No
     assert [row[0].text for row in table.rows] == ["eager, form json_schema", "eager, form none"]
     assert column(table, "requests") == ["6", "6"]
     assert column(table, "valid") == ["83.3 %", "—"]
-    assert column(table, "not valid") == ["1 not JSON", "—"]
+    assert column(table, "invalid answers") == ["1 not JSON", "—"]
 
 
 def test_the_cost_compares_prompts_that_were_sent_both_ways(tmp_path: Path) -> None:
