@@ -17,6 +17,7 @@ from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Tab
 from llmbench.runs.run import Run
 
 FORM, NONE = "form", "none"
+NO_FORM = "these requests ask for no form"
 INVALID = Column("invalid answers", "complete answers without the form, by reason", numeric=False)
 MEAN_TOKENS = Column("output tokens", "mean of the complete answers")
 
@@ -69,7 +70,7 @@ def _with_form(run: Run) -> Run:
 
 def _valid(case: CaseResults) -> Cell:
     if not _asks(case):
-        return table.missing("these requests ask for no form")
+        return table.missing(NO_FORM)
     return table.estimated(case, "valid_answers")
 
 
@@ -82,7 +83,7 @@ def _reasons(case: CaseResults) -> Cell:
         reason for good in _good(case) for reason in good["invalid_reason"].drop_null().to_pylist()
     )
     if not reasons:
-        return table.missing("every judged answer is valid" if _asks(case) else "no form")
+        return table.missing("every judged answer is valid" if _asks(case) else NO_FORM)
     return Cell(", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
 
 
