@@ -15,8 +15,7 @@ from llmbench.errors import Unavailable
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
-    "prometheus-client",
-    "jsonschema",
+    "prometheus-client", "jsonschema",
 )  # fmt: skip
 
 # The only environment variables that are stored; none can hold a secret.

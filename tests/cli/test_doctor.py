@@ -31,6 +31,7 @@ FINE: dict[str, Any] = {
         "onnxruntime-gpu": "1.30",
         "torchao": "0.16",
         "prometheus-client": "0.26",
+        "jsonschema": "4.26",
     },
     "reasons": {},
 }
