@@ -86,10 +86,10 @@ def _compared(
         replace(request, id=index, phase="measured", patience=None)
         for index, request in enumerate(chosen)
     ]
-    context.on_stage(f"answering {len(chosen)} prompts alone")
+    context.on_stage(f"answering {len(chosen)} prompts one at a time")
     try:
         first = server.answer_alone(alone)
-        context.on_stage(f"answering {len(chosen)} prompts alone, once more")
+        context.on_stage(f"answering {len(chosen)} prompts one at a time, second pass")
         second = server.answer_alone(alone)
     except NothingKept as reason:
         return UnderLoad(reason=str(reason))

@@ -143,7 +143,7 @@ KINDS: dict[str, Kind] = {
     "server-refused": Kind(
         "warning",
         "{url} refused {refusals} connection(s); it got no requests for {back_off:g} s after each.",
-        "Its share went to the other servers: find out why it refused, and measure again.",
+        "Its share went to the other servers. Find out why it refused, and measure again.",
         ("url",),
         blocks_claims=True,
     ),
@@ -232,9 +232,9 @@ KINDS: dict[str, Kind] = {
     "answers-changed": Kind(
         "warning",
         "Under load, {changed} of {total} greedy answers differ from those to the same prompts"
-        " alone; two passes alone differ in {alone}.",
-        "The speed is that of the answers under load; grade both (`answer_column` of a dataset), or"
-        " use kernels whose results do not depend on the batch.",
+        " sent one at a time; {alone} changed between two sequential passes.",
+        "The speed was measured with the changed answers; grade both (`answer_column` of a"
+        " dataset), or use batch-invariant kernels.",
     ),
     # the profiler
     "profile-disturbed": Kind(

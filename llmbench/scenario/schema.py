@@ -169,8 +169,8 @@ class QualityOptions(plugins.Options):
         default=None,
         ge=1,
         le=100_000,
-        description="number of the load's prompts that are sent again, alone, after the load, to"
-        " compare their greedy answers",
+        description="number of the load's prompts that are sent again, one at a time, after the"
+        " load, to compare their greedy answers",
     )
     text: str | None = Field(
         default=None, description="UTF-8 file of the text to score; bundled text if unset"

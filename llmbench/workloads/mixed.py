@@ -20,7 +20,7 @@ from llmbench.workloads.base import WORKLOADS, Workload
 
 
 class RequestClass(Route):
-    """A request class: its workload, its relative frequency, and what its requests have alone."""
+    """A request class: its workload, its relative frequency, and the target of its requests."""
 
     model_config = ConfigDict(defer_build=True)
 

@@ -206,13 +206,13 @@ METRICS: dict[str, Metric] = {
         Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
         Metric("draft_acceptance", "draft acceptance", "share", "higher"),
         Metric("changed_under_load", "changed under load", "share", "lower"),
-        Metric("changed_alone", "changed alone", "share", "lower"),
+        Metric("changed_alone", "changed, sequential", "share", "lower"),
         Metric("first_change_tokens", "tokens before the first change", "tokens", "higher"),
         Metric(
             "first_change_characters", "characters before the first change", "characters", "higher"
         ),
-        Metric("accuracy_under_load", "right under load", "share", "higher"),
-        Metric("accuracy_alone", "right alone", "share", "higher"),
+        Metric("accuracy_under_load", "accuracy under load", "share", "higher"),
+        Metric("accuracy_alone", "accuracy, sequential", "share", "higher"),
         Metric("valid_answers", "valid answers", "share", "higher"),
         Metric("constrained_ttft_ratio", "TTFT with / without constraint", "", "lower"),
         Metric("constrained_tpot_ratio", "TPOT with / without constraint", "", "lower"),

@@ -198,13 +198,13 @@ class _EndpointServer(Server):
         Raises MeasurementError if one fails.
         """
         self.preparation.empty_cache()
-        self.context.on_stage(f"answering {len(requests)} prompts alone")
+        self.context.on_stage(f"answering {len(requests)} prompts one at a time")
         served = serve(self.target, self.payload, one_after_another(requests), MonotonicClock())
         answers = sorted(served.answers, key=lambda answer: answer.request.id)
         for answer in answers:
             answer.judge(forced=not self.context.stop_at_eos)
             if answer.fault:
-                raise MeasurementError(f"a request alone failed: {answer.fault.message}")
+                raise MeasurementError(f"a sequential request failed: {answer.fault.message}")
         return [_output(answer) for answer in answers]
 
     def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:

@@ -24,14 +24,14 @@ from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Tab
 TITLE, PATHS = "Jobs", "Critical path of jobs"
 COLORS = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
 NOTE = (
-    "Means over the complete jobs, of the chain of requests that ends with the last response: each "
-    "waited for the one before it, which was the last of those that it waited for. The parts add "
-    "up to the mean job time. Tools: until the next request was due. Rest: the network, HTTP, and "
-    "all that the server does not report."
+    "Means over the complete jobs. The critical path ends with the request answered last; the "
+    "predecessor of a request on it is, of all that it depends on, the one answered last. The "
+    "parts add up to the mean job time. Tools: until the next request was due. Rest: the network, "
+    "HTTP, and all that the server does not report."
 )
 HITS_NOTE = (
-    "By the number of requests that came before in the job, of the responses in which the server "
-    "reports its prompt cache."
+    "By the number of earlier requests in the job; only responses in which the server reports "
+    "cached tokens."
 )
 
 
@@ -45,7 +45,7 @@ def jobs(results: Results) -> Table:
     cases = [case for case in results.measured if has_jobs(case)]
     columns: list[ColumnOf] = [
         (Column("jobs", "complete or failed, in all runs"), _judged),
-        (Column("failed", "with a request that failed, or that never ended"), _failed),
+        (Column("failed", "with a request that failed or did not finish"), _failed),
         table.metric_column("jobs_per_hour", "jobs/h"),
         *(table.percentile_column("job", percent) for percent in (50, 95, 99)),
         table.metric_column("job_mean"),

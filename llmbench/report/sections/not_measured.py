@@ -19,7 +19,7 @@ QUANTITIES = (
     _Quantity("objectives", "slo_attainment", "Add `slo: {ttft_p99: 500 ms}` to the scenario."),
     _Quantity("quality", "kl_divergence", "Add `quality: {}` to the scenario."),
     _Quantity(
-        "answers under load",
+        "determinism under load",
         "changed_under_load",
         "Add `quality: {under_load: 16}` to the scenario.",
     ),

@@ -89,7 +89,7 @@ def brief(results: Results) -> Table:
 
 
 def _badges(results: Results) -> list[ColumnOf]:
-    """Return the column of answers under load, if any case was checked for them."""
+    """Return the column of determinism under load, if any case was checked for it."""
     is_checked = any(not under_load.badge(case).is_missing for case in results.measured)
     return [(under_load.BADGE, under_load.badge)] if is_checked else []
 

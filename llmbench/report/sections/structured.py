@@ -17,8 +17,10 @@ from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Tab
 from llmbench.runs.run import Run
 
 FORM, NONE = "form", "none"
-NO_FORM = "these requests ask for no form"
-INVALID = Column("invalid answers", "complete answers without the form, by reason", numeric=False)
+NO_FORM = "these requests have no constraint"
+INVALID = Column(
+    "invalid answers", "complete answers that violate the constraint, by reason", numeric=False
+)
 MEAN_TOKENS = Column("output tokens", "mean of the complete answers")
 
 
@@ -36,7 +38,7 @@ def structured(results: Results) -> Table:
     columns: list[ColumnOf] = [
         table.REQUESTS,
         table.FAILED,
-        (Column("valid", "complete answers that have the form"), _valid),
+        (Column("valid", "complete answers that satisfy the constraint"), _valid),
         (INVALID, _reasons),
         *(table.percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
         (MEAN_TOKENS, _mean_tokens),
@@ -83,7 +85,7 @@ def _reasons(case: CaseResults) -> Cell:
         reason for good in _good(case) for reason in good["invalid_reason"].drop_null().to_pylist()
     )
     if not reasons:
-        return table.missing("every judged answer is valid" if _asks(case) else NO_FORM)
+        return table.missing("every validated answer is valid" if _asks(case) else NO_FORM)
     return Cell(", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
 
 

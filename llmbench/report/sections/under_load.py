@@ -1,4 +1,4 @@
-"""Answers under load: whether they are those to the same prompts alone, and right."""
+"""Determinism under load: whether answers equal those to the same prompts sent one at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from llmbench.report.wording import listed
 from llmbench.runs.run import Compared
 
 DETERMINISTIC, CHANGED = "deterministic", "changed"
+CHANGED_SEQUENTIAL = Column("changed, sequential", "between the two passes after the load")
 WILSON = "Intervals are Wilson's at 95 %, pooled over processes."
 BADGE = Column(
-    "answers under load", "whether they are those to the same prompts alone", numeric=False
+    "determinism",
+    "whether greedy answers under load equal those to the same prompts sent one at a time",
+    numeric=False,
 )
-NEIGHBORS = Column("others in flight", "mean number of other requests in flight meanwhile")
-CACHED = Column("cached alone", "prompt tokens from a prompt cache in the first pass alone")
+NEIGHBORS = Column("others in flight", "mean number of other requests during a compared one")
+CACHED = Column("cached, sequential", "prompt tokens from a prompt cache in the first pass")
 
 
 def under_load(results: Results) -> Table:
@@ -29,17 +32,17 @@ def under_load(results: Results) -> Table:
         (Column("answers", "of different prompts, in all runs"), _compared),
         (Column("changed under load"), partial(_share, mark="is_changed")),
         *(table.metric_column(key) for key in FIRST_CHANGES),
-        (Column("changed alone", "in a second pass alone"), partial(_share, mark="changes_alone")),
-        (Column("right alone"), partial(_share, mark="right_alone")),
-        (Column("right under load"), partial(_share, mark="right_under_load")),
+        (CHANGED_SEQUENTIAL, partial(_share, mark="changes_alone")),
+        (Column("accuracy, sequential"), partial(_share, mark="right_alone")),
+        (Column("accuracy under load"), partial(_share, mark="right_under_load")),
         (NEIGHBORS, _neighbors),
         (CACHED, _cached),
     ]
-    return table.by_case("Answers under load", results.measured, columns, (WILSON,))
+    return table.by_case("Determinism under load", results.measured, columns, (WILSON,))
 
 
 def badge(case: CaseResults) -> Cell:
-    """Return whether a case's answers under load are those alone, or why that is unknown."""
+    """Return whether a case's answers change under load, or why that is unknown."""
     answers = _answers(case)
     if not answers:
         return table.missing(_reason(case))
@@ -49,19 +52,23 @@ def badge(case: CaseResults) -> Cell:
 
 
 def sentences(results: Results) -> Iterator[str]:
-    """Yield which cases answer otherwise under load than alone, and which do not."""
+    """Yield which cases' answers change under load, and which do not."""
     checked = [(case, answers) for case in results.measured if (answers := _answers(case))]
     same = [f"{case.name} ({len(a)} of {len(a)})" for case, a in checked if not changed(a)]
     if same:
-        yield f"Greedy answers under load are those to the same prompts alone: {listed(same)}."
+        yield (
+            "Greedy answers under load equal those to the same prompts sent one at a time: "
+            f"{listed(same)}."
+        )
     for case, answers in checked:
         if count := len(changed(answers)):
             interval = show_interval(*wilson_interval(count, len(answers)), "share", " to ")
             alone = sum(answer.changes_alone for answer in answers)
             yield (
                 f"Under load, {count} of {len(answers)} greedy answers of {case.name} differ from "
-                f"those to the same prompts alone (95 % interval {interval}; {alone} differ "
-                "between two passes alone): its speed is that of other answers."
+                f"those to the same prompts sent one at a time (95 % interval {interval}; {alone} "
+                "changed between two sequential passes): its speed was measured with the changed "
+                "answers."
             )
 
 

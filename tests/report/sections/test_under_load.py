@@ -1,4 +1,4 @@
-"""The section on answers under load, its badge and its sentences."""
+"""The section on determinism under load, its badge and its sentences."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_shares_have_wilson_intervals_over_all_processes(tmp_path: Path) -> None
     shown = cells(under_load(results(tmp_path, answers(3), answers(1, alone=1))))
     assert shown["answers"] == ("32", "")
     assert shown["changed under load"] == ("12.5 %", "5.0 – 28.1 %")
-    assert shown["changed alone"] == ("3.1 %", "0.6 – 15.7 %")
-    assert shown["right alone"][0] == "100.0 %"
-    assert shown["right under load"][0] == "87.5 %"
+    assert shown["changed, sequential"] == ("3.1 %", "0.6 – 15.7 %")
+    assert shown["accuracy, sequential"][0] == "100.0 %"
+    assert shown["accuracy under load"][0] == "87.5 %"
     assert shown["tokens before the first change"][0] == "10.0"
-    assert shown["cached alone"][0] == "25.0 %"
+    assert shown["cached, sequential"][0] == "25.0 %"
     assert shown["others in flight"][0] == "3.00"
 
 
@@ -79,19 +79,20 @@ def test_the_badge_is_in_the_terminal_only_if_something_was_checked(tmp_path: Pa
     def labels(compared: UnderLoad, name: str) -> list[str]:
         return [c.label for c in overview.brief(results(tmp_path / name, compared)).columns]
 
-    assert "answers under load" in labels(answers(0), "a")
-    assert "answers under load" not in labels(NOT_CHECKED, "b")
+    assert "determinism" in labels(answers(0), "a")
+    assert "determinism" not in labels(NOT_CHECKED, "b")
 
 
 def test_sentences_name_the_cases_whose_answers_change(tmp_path: Path) -> None:
     (sentence,) = sentences(results(tmp_path / "a", answers(3, alone=1)))
     assert sentence == (
-        "Under load, 3 of 16 greedy answers of eager differ from those to the same prompts alone "
-        "(95 % interval 6.6 to 43.0 %; 1 differ between two passes alone): its speed is that of "
-        "other answers."
+        "Under load, 3 of 16 greedy answers of eager differ from those to the same prompts sent "
+        "one at a time (95 % interval 6.6 to 43.0 %; 1 changed between two sequential passes): its "
+        "speed was measured with the changed answers."
     )
     assert [*sentences(results(tmp_path / "b", answers(0)))] == [
-        "Greedy answers under load are those to the same prompts alone: eager (16 of 16)."
+        "Greedy answers under load equal those to the same prompts sent one at a time: "
+        "eager (16 of 16)."
     ]
     assert [*sentences(results(tmp_path / "c", NOT_CHECKED))] == []
 
