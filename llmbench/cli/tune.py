@@ -29,11 +29,11 @@ examples:
   llmbench tune scenario.yaml --minimize ttft_p95 --out results/tune --resume
 
 Every combination of values is a setting, and so is every combination of a `sweep` in the scenario.
-Each has 3 runs first (or `repeats`, if more), and those that are left twice as many after each
-rung, up to 24. A setting is dropped when its interval lies entirely on the worse side of the best
-one's. Exit codes: 0 one setting is left, or those left are equal; 1 undecided, the budget is spent,
-other programs disturbed runs or llmbench itself did not keep up; 2 bad input, 130 interrupted by
-Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+Each is first measured 3 times (or `repeats`, if more). After each rung the number of runs of the
+remaining settings is doubled, up to 24. A setting is dropped when its interval lies entirely on the
+worse side of the best one's. Exit codes: 0 one setting is left, or those left are equal; 1
+undecided, the budget is spent, other programs disturbed runs or llmbench itself did not keep up; 2
+bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="METRIC",
-        help="show the front of the metric and this one; repeatable (E2E p50 and energy per token)",
+        help="second metric of a Pareto front; repeatable (default: E2E p50 and energy per token)",
     )
     parser.add_argument(
         "--budget",
