@@ -23,7 +23,7 @@ ENERGY = "energy_joules_per_output_token"
 ON_FRONT: Standing = "on the front"
 NOTE = (
     "Below a figure is its t interval over runs, a 95 % interval from 8 runs on. Every comparison "
-    "of two intervals can err; with many settings, some will. Dropped settings keep their runs."
+    "of two intervals can be wrong, and a search makes many. Dropped settings keep their runs."
 )
 
 
@@ -102,7 +102,7 @@ class Settings:
             case "found":
                 return f"The best is {figures}."
             case "equal":
-                return f"The settings left are equal in every repeat: {figures}; also {names}."
+                return f"The remaining settings are equal in every repeat: {figures}; also {names}."
             case "undecided":
                 return f"No significant difference between the best, {figures}, and {names}."
             case _:

@@ -147,7 +147,7 @@ def asked_table(drawn: Sequence[Line], metric: str) -> Table:
         for line in drawn
         if len(line.cases) > 1
     )
-    title = f"{_title(drawn, metric)} at a number of {PER_USER}"
+    title = f"{_title(drawn, metric)} at fixed {PER_USER}"
     return Table(title, columns, made, " ".join((NOTE, *table.reasons(made))))
 
 

@@ -20,8 +20,8 @@ NOTE = (
     "(as Prometheus does): a value is only as exact as its bucket is narrow."
 )
 SEVERAL = (
-    "Rows without the name of a server are of all together: requests, counts and histograms are "
-    "sums, the used part of the KV cache is their mean."
+    "Rows without a server name cover all servers: requests, counts and histograms are sums; the "
+    "used share of the KV cache is the mean."
 )
 
 
