@@ -109,7 +109,7 @@ def test_json_has_the_measured_and_the_interpolated_points(make: Any, tmp_path: 
 def test_the_page_has_the_section(make: Any, tmp_path: Path) -> None:
     page = pages.report(swept(make, tmp_path).run_set)
     assert '<h2 id="interactivity">Interactivity</h2>' in page
-    assert "Output tokens/s per machine at a number of tokens/s per user" in page
+    assert "Output tokens/s per machine at fixed tokens/s per user" in page
 
 
 def test_tokens_per_second_per_user_are_the_reciprocal_of_the_median_tpot(
