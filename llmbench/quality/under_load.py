@@ -1,7 +1,7 @@
-"""Greedy answers under load, compared with those to the same prompts alone.
+"""Greedy answers under load, compared with those to the same prompts sent one at a time.
 
 A batch changes the shapes of a step's products and with them the rounding of sums, so that another
-token may become the most likely one. After the load, its prompts are sent one by one, twice: the
+token may become the most likely one. After the load, its prompts are sent one at a time, twice: the
 difference between the two passes is what changes without any load.
 """
 
@@ -36,7 +36,7 @@ def compare(
     pool: Sequence[Request],
     records: Sequence[Record],
 ) -> UnderLoad:
-    """Return how a load's answers differ from those to the same prompts alone.
+    """Return how a load's answers differ from those to the same prompts sent one at a time.
 
     ``pool`` has the requests as they were sent. If the comparison fails, the result has the reason
     instead; the measurements of the load are kept.

@@ -79,10 +79,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A greedy answer under load, compared with that to the same prompt alone.
+    """A greedy answer under load, compared with the sequential one to the same prompt.
 
     ``length`` is that of the longer one, ``alike`` that of their common prefix. ``changes_alone``:
-    two passes alone differ, too. ``neighbors`` is the mean number of other requests in flight.
+    the sequential passes differ, too. ``neighbors`` is the mean number of other requests in flight.
     ``right_...`` is whether the answer is the expected one, None if that is unknown.
     """
 
@@ -102,10 +102,10 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class UnderLoad:
-    """Greedy answers under load compared with those alone, in tokens or characters.
+    """Greedy answers under load compared with sequential ones, in tokens or characters.
 
     ``cached_tokens`` of the ``prompt_tokens`` came from a prompt cache when the prompts were sent
-    alone; None if the server does not say. ``reason`` is why there is no comparison.
+    one at a time; None if the server does not report it. ``reason`` is why there is no comparison.
     """
 
     unit: Literal["tokens", "characters"] | None = None
@@ -124,7 +124,7 @@ class Quality:
 
     ``tokens`` has a row per scored token of held-out text (QUALITY_SCHEMA, in nats), ``answers``
     the greedy outputs, ``attention`` the comparison of attention maps. ``reason`` is why they are
-    unavailable. ``under_load`` compares the answers of the load with those alone.
+    unavailable. ``under_load`` compares the answers of the load with sequential ones.
     """
 
     reference: str | None = None

@@ -49,7 +49,7 @@ def test_the_share_of_valid_answers_is_of_those_that_were_judged() -> None:
 
 def test_without_a_judged_answer_the_reason_is_theirs() -> None:
     assert values(judged(0, "too long", valid=None))["valid_answers"].reason == "too long"
-    assert values(judged(0, valid=None))["valid_answers"].reason == "no answer was judged"
+    assert values(judged(0, valid=None))["valid_answers"].reason == "no answer was validated"
 
 
 def test_without_constraints_nothing_is_known() -> None:

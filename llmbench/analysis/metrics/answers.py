@@ -30,7 +30,7 @@ def _valid(good: pa.Table) -> Value:
     valid = good["valid"].drop_null()
     if not len(valid):
         reasons = good["invalid_reason"].drop_null()
-        return Value.unavailable(reasons[0].as_py() if len(reasons) else "no answer was judged")
+        return Value.unavailable(reasons[0].as_py() if len(reasons) else "no answer was validated")
     return Value(pc.sum(valid).as_py() / len(valid), len(valid))
 
 

@@ -1,4 +1,4 @@
-"""Answers under load compared with those to the same prompts alone."""
+"""Answers under load compared with those to the same prompts sent one at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_CHANGES = tuple(f"first_change_{unit}" for unit in UNITS)
 
 
 def under_load_values(under_load: UnderLoad) -> dict[str, Value]:
-    """Return the shares of answers that change under load, and alone, and of right ones."""
+    """Return the shares of changed answers, under load and sequential, and the accuracies."""
     answers = under_load.answers
     if not answers:
         reason = under_load.reason or "no answers were compared"
