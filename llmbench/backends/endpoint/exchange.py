@@ -20,6 +20,7 @@ OK = 200
 DONE = b"[DONE]"
 BLANKS = b" \t\r\n"
 UNKNOWN, REASON_LENGTH = "unknown", 64  # finish reasons
+SPENT = ChunkTemplate()  # of responses that are complete
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +123,7 @@ class Exchange(GrowingAnswer):
     def release(self) -> None:
         """Free what is needed only until the end of the response."""
         self.payload, self.on_first_token, self._body = b"", None, None
+        self._template = SPENT
 
     def _last_events(self, body: Body) -> Sequence[bytes]:
         """Return the events that the end of the body completes; fail if it is not a response."""
