@@ -228,3 +228,28 @@ def test_classes_are_routed_to_the_models_and_adapters_of_vllm(tmp_path: Path) -
         assert summarize(part)["failed_requests"].value == 0
         assert summarize(part)["ttft_p50"].value is not None
     assert 1 / 3 <= (summarize(run)["class_fairness_ttft"].value or 0) <= 1
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
+def test_vllm_answers_in_the_form_that_rows_ask_for_and_the_same_without_load(
+    tmp_path: Path,
+) -> None:
+    rows = Path(__file__).parents[2] / "examples" / "structured.jsonl"
+    arguments = {
+        "max-model-len": 1024, "enforce-eager": True, "gpu-memory-utilization": 0.2,
+        "structured-outputs-config": '{"backend": "xgrammar", "disable_any_whitespace": true}',
+    }  # fmt: skip
+    run = measured(
+        tmp_path,
+        {"kind": "endpoint", "api": "completions",
+         "server": {"preset": "vllm", "arguments": arguments}},
+        "builtin:tiny",
+        workload={"kind": "dataset", "path": str(rows), "output_tokens": 192},
+        load={"kind": "closed", "concurrency": 4},
+        requests=12,
+        quality={"reference": None, "under_load": 4},
+    )  # fmt: skip
+    check(run)
+    assert set(run.records["constraint"].to_pylist()) == {"json_schema"}
+    assert set(run.records["valid"].to_pylist()) == {True}
+    assert [one.is_changed for one in run.quality.under_load.answers] == [False] * 4
