@@ -24,7 +24,7 @@ NAME_WIDTH, LEAST_NAME_WIDTH, COLUMN_GAP = 15, 5, 3
 USES = 6  # kernels or operators listed per phase
 # columns dropped on a narrow terminal, in this order
 DROPPABLE = (
-    "determinism", "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step",
+    "determinism check", "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step",
     "category", "tolerance",
 )  # fmt: skip
 

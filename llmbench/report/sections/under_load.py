@@ -18,7 +18,7 @@ DETERMINISTIC, CHANGED = "deterministic", "changed"
 CHANGED_SEQUENTIAL = Column("changed, sequential", "between the two passes after the load")
 WILSON = "Intervals are Wilson's at 95 %, pooled over processes."
 BADGE = Column(
-    "determinism",
+    "determinism check",
     "whether greedy answers under load equal those to the same prompts sent one at a time",
     numeric=False,
 )

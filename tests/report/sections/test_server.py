@@ -64,7 +64,7 @@ def test_a_case_with_several_servers_has_a_row_for_each(make: Any, tmp_path: Pat
         "http://gpu-box:8000/metrics", "http://other:8000/metrics",
     ]  # fmt: skip
     assert [row[2].text for row in shown.rows] == ["5.00", "2.50", "2.50"]
-    assert "of all together" in shown.note
+    assert "cover all servers" in shown.note
 
 
 def test_what_is_unavailable_has_its_reason_below(observed: Results) -> None:

@@ -79,8 +79,8 @@ def test_the_badge_is_in_the_terminal_only_if_something_was_checked(tmp_path: Pa
     def labels(compared: UnderLoad, name: str) -> list[str]:
         return [c.label for c in overview.brief(results(tmp_path / name, compared)).columns]
 
-    assert "determinism" in labels(answers(0), "a")
-    assert "determinism" not in labels(NOT_CHECKED, "b")
+    assert "determinism check" in labels(answers(0), "a")
+    assert "determinism check" not in labels(NOT_CHECKED, "b")
 
 
 def test_sentences_name_the_cases_whose_answers_change(tmp_path: Path) -> None:
