@@ -27,7 +27,7 @@ IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure scenarios/default.yaml and write its report; arguments go to `llmbench run`."""
-    session.install(*PINNED, "-e", ".")
+    session.install(*PINNED, "-e", ".", silent=False)  # which shows that something happens
     session.run("llmbench", "run", *(session.posargs or ["scenarios/default.yaml"]))
 
 
