@@ -167,9 +167,9 @@ def _drift(course: Course) -> Drift | None:
 def _tested(course: Course, drift: Drift | None, tests: int, *, is_significant: bool) -> Tested:
     if drift is None or not is_significant:
         return Tested(course, drift)
-    found = tuple(_relevant_shifts(course, drift, ALPHA / tests)) if drift.is_shift else ()
-    drifts = bool(found) or abs(_relative(course, drift)) >= RELEVANT
-    return Tested(course, drift, drifts, found)
+    relevant = tuple(_relevant_shifts(course, drift, ALPHA / tests)) if drift.is_shift else ()
+    drifts = bool(relevant) or abs(_relative(course, drift)) >= RELEVANT
+    return Tested(course, drift, drifts, relevant)
 
 
 def _relevant_shifts(course: Course, drift: Drift, alpha: float) -> Iterator[Shift]:

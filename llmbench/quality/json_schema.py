@@ -33,7 +33,7 @@ def require(part: str) -> None:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise ValueError if a value is no JSON schema, or refers to other documents."""
+    """Raise ValueError if a value is not a valid JSON schema, or refers to other documents."""
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 (an extra)
 
     if not isinstance(schema, dict | bool):

@@ -208,8 +208,8 @@ def _blocks(row: Row) -> tuple[int, ...]:
 def _said(row: Row) -> tuple[Message, ...]:
     value = row.fields["messages"]
     try:
-        found = messages_with_fields(value if isinstance(value, list) else None)
-        messages = tuple(message for message, _ in found)
+        pairs = messages_with_fields(value if isinstance(value, list) else None)
+        messages = tuple(message for message, _ in pairs)
     except LeftOutError as reason:
         raise FileError(row.where, f"messages: {reason}", "a list of messages of text") from None
     if not messages:

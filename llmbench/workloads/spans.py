@@ -181,8 +181,8 @@ def _tokens(attributes: dict[str, Any], names: Sequence[str], where: str) -> int
         return None
     number = _whole(attributes[name])
     if number is None or not 0 <= number <= MAX_TOKENS:
-        found = f"{name}: found {shown(attributes[name])}"
-        raise FileError(where, found, f"a whole number from 0 to {MAX_TOKENS:,}")
+        problem = f"{name}: found {shown(attributes[name])}"
+        raise FileError(where, problem, f"a whole number from 0 to {MAX_TOKENS:,}")
     return number or None
 
 

@@ -61,14 +61,14 @@ def label_of(course: Course) -> str:
 
 def tested_rows(results: Results) -> list[Row]:
     """Return the course of every quantity of every long run, tested together."""
-    found = [
+    measured = [
         (case, run.repeat, course)
         for case, run, arrays in results.processes()
         if soak.is_soak(arrays)
         for course in soak.courses(run, arrays)
     ]
-    judged = soak.tested([course for *_, course in found])
-    return [Row(case, repeat, one) for (case, repeat, _), one in zip(found, judged, strict=True)]
+    judged = soak.tested([course for *_, course in measured])
+    return [Row(case, repeat, one) for (case, repeat, _), one in zip(measured, judged, strict=True)]
 
 
 def as_json(results: Results) -> list[dict[str, Any]]:
@@ -199,11 +199,11 @@ def _line(row: Row) -> go.Scatter:
 
 
 def _marks(row: Row) -> Iterator[go.Scatter]:
-    course, found = row.tested.course, row.tested.shifts
-    if found:
+    course, shifts = row.tested.course, row.tested.shifts
+    if shifts:
         yield go.Scatter(
-            x=[float(course.times[shift.index]) / 60 for shift in found],
-            y=[shift.after for shift in found],
+            x=[float(course.times[shift.index]) / 60 for shift in shifts],
+            y=[shift.after for shift in shifts],
             mode="markers",
             name=safe(f"shift, {row.name}"),
             meta={"case": row.case.index},
