@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,7 +24,7 @@ from llmbench.campaign.job import Job
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.campaign.process import STORING
 from llmbench.collectors.base import CollectorOptions
-from llmbench.collectors.sampler import Sampler, started, watch
+from llmbench.collectors.sampler import Collected, Sampler, started, watch
 from llmbench.environment import child_process
 from llmbench.environment.software import SLOWDOWN
 from llmbench.errors import InputError, MeasurementError
@@ -32,9 +32,12 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
-from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
+from llmbench.runs.run import CLOCK_ORIGIN, Quality, Run, records_table
 from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from llmbench.analysis.steady_state import WarmUp
 
 PROGRESS_SECONDS = 0.2
 ABOUT_OTHERS = ("other-load", "gpu-shared")
@@ -113,62 +116,103 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
     events.stage("reading the workload")
     case = job.case
     load = prepare(case, _logs(job, "-mlperf"))
-    backend = BACKENDS.part(case.backend_options)
     context = context_of(case, load, events, _logs(job, ".log"))
-    with backend.open(context) as server:
+    with BACKENDS.part(case.backend_options).open(context) as server:
         load = load.sending(server.prepare(load.needed))
         if sampler:
             sampler.wait()  # its imports would disturb the calibration
         server.calibrate(load.sample)
         events.stage("measuring")
-        dispatch = load.dispatch
-        # collect garbage before the clock starts, since a collection would delay the first requests
-        collectors = _collectors(case, server)
-        with frozen_gc(), watch(collectors, server.pid, sampler) as collected:
-            clock = server.new_clock()
-            origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
-            records = server.serve(dispatch, clock, lambda: events.progress(dispatch))
-            facts = dispatch.facts
-            records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
-            records += [_given_up(request, due) for request, due in dispatch.summary.given_up]
-        from llmbench.analysis.steady_state import WarmUp, find_warmup  # noqa: PLC0415 (as `store`)
-        from llmbench.quality import under_load  # noqa: PLC0415 (the same)
-        from llmbench.quality.evaluate import breaches, examine  # noqa: PLC0415 (the same)
-
-        backend_report = server.report()
-        compared = under_load.compare(case, server, context, load.requests, records)
-        quality = examine(case, job.repeat, server, context, load.prompts)
+        served = _serve(case, server, load.dispatch, events, sampler)
+        report = server.report()
+        examined = _examine(job, server, context, load, served.records)
     events.stage(STORING)
-    is_auto = case.scenario.warmup == "auto"
-    warmup = find_warmup(records) if is_auto else WarmUp(records, {})
+    warmup = _warmup(case, served.records)
     run = Run(
         case=case,
         repeat=job.repeat,
         began_at=began_at,
         records=records_table(warmup.records),
-        series=collected.series(origin),
+        series=served.collected.series(served.origin),
         environment=machine,
-        backend_report=asdict(replace(backend_report, caveats=())),
-        facts={
-            **collected.facts,
-            CLOCK_ORIGIN: unix_origin,
-            "schedule_sha256": load.digest,
-            **facts,
-            **warmup.facts,
-        },
-        quality=replace(quality, under_load=compared),
+        backend_report=asdict(replace(report, caveats=())),
+        facts=_facts(load, served, warmup),
+        quality=examined.quality,
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
             *load.caveats,
-            *backend_report.caveats,
-            *_collected(collected.caveats, is_monitored=backend_report.is_monitored),
-            *breaches(case, quality),
-            *under_load.changes(compared),
-            *_load_caveats(facts),
+            *report.caveats,
+            *_collected(served.collected.caveats, is_monitored=report.is_monitored),
+            *examined.caveats,
+            *_load_caveats(served.facts),
             *warmup.caveats,
         ),
     )
     return run, load.schedule
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A served load; ``origin`` is the zero of its times on the monotonic clock."""
+
+    records: list[Record]
+    facts: dict[str, Any]
+    collected: Collected
+    origin: float
+    unix_origin: float | None
+
+
+def _serve(
+    case: Case, server: Server, dispatch: Dispatch, events: Events, sampler: Sampler | None
+) -> _Served:
+    """Serve the load while the collectors watch; return what it left."""
+    # collect garbage before the clock starts, since a collection would delay the first requests
+    with frozen_gc(), watch(_collectors(case, server), server.pid, sampler) as collected:
+        clock = server.new_clock()
+        origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
+        records = server.serve(dispatch, clock, lambda: events.progress(dispatch))
+        facts = dispatch.facts
+        records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
+        records += [_given_up(request, due) for request, due in dispatch.summary.given_up]
+    return _Served(records, facts, collected, origin, unix_origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """The quality of a case's outputs, and its caveats."""
+
+    quality: Quality
+    caveats: tuple[Caveat, ...]
+
+
+def _examine(
+    job: Job, server: Server, context: OpenContext, load: Prepared, records: list[Record]
+) -> _Examined:
+    """Compare the answers under load and examine the outputs, after the load."""
+    from llmbench.quality import under_load  # noqa: PLC0415 (slow to import, needed after the load)
+    from llmbench.quality.evaluate import breaches, examine  # noqa: PLC0415 (the same)
+
+    compared = under_load.compare(job.case, server, context, load.requests, records)
+    quality = examine(job.case, job.repeat, server, context, load.prompts)
+    caveats = (*breaches(job.case, quality), *under_load.changes(compared))
+    return _Examined(replace(quality, under_load=compared), caveats)
+
+
+def _warmup(case: Case, records: list[Record]) -> WarmUp:
+    """Return the records with the warm-up found in them, if the scenario asks to find it."""
+    from llmbench.analysis.steady_state import WarmUp, find_warmup  # noqa: PLC0415 (as above)
+
+    return find_warmup(records) if case.scenario.warmup == "auto" else WarmUp(records, {})
+
+
+def _facts(load: Prepared, served: _Served, warmup: WarmUp) -> dict[str, Any]:
+    return {
+        **served.collected.facts,
+        CLOCK_ORIGIN: served.unix_origin,
+        "schedule_sha256": load.digest,
+        **served.facts,
+        **warmup.facts,
+    }
 
 
 def _collectors(case: Case, server: Server) -> list[CollectorOptions]:
