@@ -108,7 +108,7 @@ class Endpoint(Backend):
                 )
                 options = options.model_copy(update={"url": started.url})
             context.on_stage("looking for the server")
-            target = located(options, context.routes)
+            target = located(options, context.routes, context.seed)
             name = chosen_model(options, context, target, model if started else None)
             payload = prepared_payload(options, context, target, name)
             clients, lead_seconds = None, self.lead_seconds

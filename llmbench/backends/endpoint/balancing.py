@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from llmbench.backends.balancing import Choice, Policy
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.runs.request import Request
-
-Policy = Literal["round-robin", "least-in-flight", "session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,15 @@ class Balance:
     """How requests are shared among the first ``servers`` of a target's servers.
 
     ``pinned`` has the index of the server that a request class has for itself. A server that
-    refuses a connection is tried again after ``back_off`` seconds.
+    refuses a connection is tried again after ``back_off`` seconds. ``seed`` is that of random
+    choices.
     """
 
     policy: Policy = "round-robin"
     back_off: float = 1.0
     servers: int = 1
     pinned: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
 
     def may_get(self, server: int, request_class: str | None) -> bool:
         """Return whether a server may get requests of a class."""
@@ -105,12 +106,10 @@ class OnlyOne(Balancer):
 class Several(Balancer):
     """Chooses among several servers by a policy.
 
-    Request number k goes to server k mod m of m (round-robin), or to the one with the fewest of
-    this client's requests in flight, of several the first from k mod m on (least-in-flight). All
-    requests of session s go to server s mod m (session), others in turn. A server that refuses a
-    connection gets no request until ``back_off`` seconds later, then one, and all of its requests
-    once it accepts a connection. Its share is spread evenly over the others meanwhile. If all are
-    out, all are used. ``refusals`` counts the connections that each server refused.
+    Loads are this client's requests in flight. A server that refuses a connection gets no request
+    until ``back_off`` seconds later, then one, and all of its requests once it accepts a
+    connection. If all are out, all are used. ``refusals`` counts the connections that each server
+    refused.
     """
 
     def __init__(self, balance: Balance, count: int, now: Callable[[], float]) -> None:
@@ -127,11 +126,9 @@ class Several(Balancer):
         pinned = balance.pinned.get(request.request_class or "")
         if pinned is not None:
             return pinned
-        servers = self._available() if self._tried_again else self._own
-        if balance.policy == "least-in-flight":
-            return self._least(servers, request.id)
-        of_session = balance.policy == "session" and request.session is not None
-        return self._in_turn(servers, (request.session or 0) if of_session else request.id)
+        available = self._available() if self._tried_again else self._own
+        loads = self._in_flight[: balance.servers]
+        return Choice(request, loads, available, balance.seed).by(balance.policy)
 
     def take(self, request: Request) -> int:
         """Return the server that a request is sent to now, and count it as in flight."""
@@ -163,14 +160,6 @@ class Several(Balancer):
         now, never = self._now(), float("-inf")
         available = [s for s in self._own if self._tried_again.get(s, never) <= now]
         return available or self._own
-
-    def _least(self, servers: Sequence[int], number: int) -> int:
-        in_flight, count = self._in_flight, self._balance.servers
-        return min(servers, key=lambda server: (in_flight[server], (server - number) % count))
-
-    def _in_turn(self, servers: Sequence[int], number: int) -> int:
-        turn, first = divmod(number, self._balance.servers)
-        return first if first in servers else servers[turn % len(servers)]
 
 
 def balancer(balance: Balance, count: int, now: Callable[[], float]) -> Balancer:

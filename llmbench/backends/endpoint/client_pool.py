@@ -38,6 +38,7 @@ class Job(msgspec.Struct, frozen=True):
     addresses: tuple[Address, ...]
     others: tuple[Upstream, ...] = ()
     pinned: dict[str, int] = {}
+    seed: int = 0
 
     @classmethod
     def of(cls, options: EndpointOptions, target: Target) -> Job:
@@ -45,15 +46,18 @@ class Job(msgspec.Struct, frozen=True):
         # the options of a scenario also have `kind` and `name`
         fields = EndpointOptions.model_fields.keys() - {"server"}
         own = options.model_dump(mode="json", include=set(fields))
+        own["needs_done"] = target.needs_done
         servers, pinned = target.balance.servers, dict(target.balance.pinned)
         addresses = tuple(upstream.address for upstream in target.upstreams[:servers])
         others = target.upstreams[servers:]
-        return cls({**own, "needs_done": target.needs_done}, addresses, others, pinned)
+        return cls(own, addresses, others, pinned, target.balance.seed)
 
     def target(self) -> Target:
         """Return the servers and connection settings that requests are sent with."""
         options = EndpointOptions(**self.options)
-        return options.target(*self.addresses, others=self.others, pinned=self.pinned)
+        return options.target(
+            *self.addresses, others=self.others, pinned=self.pinned, seed=self.seed
+        )
 
 
 class Work(msgspec.Struct, frozen=True):

@@ -23,10 +23,10 @@ Routes = Mapping[str, Route]
 Fields = dict[str, Any]
 
 
-def located(options: EndpointOptions, routes: Routes) -> Target:
+def located(options: EndpointOptions, routes: Routes, seed: int = 0) -> Target:
     """Resolve the names of all servers and return the target of requests.
 
-    Raises InputError for an unknown name.
+    ``seed`` is that of random choices of a server. Raises InputError for an unknown name.
     """
     urls = list(dict.fromkeys((*options.urls, *(_url(route) for route in routes.values()))))
     urls = [url for url in urls if url]
@@ -34,7 +34,7 @@ def located(options: EndpointOptions, routes: Routes) -> Target:
     own = len(options.urls)
     pinned = {name: urls.index(url) for name, route in routes.items() if (url := _url(route))}
     addresses = (upstream.address for upstream in upstreams[:own])
-    return options.target(*addresses, others=upstreams[own:], pinned=pinned)
+    return options.target(*addresses, others=upstreams[own:], pinned=pinned, seed=seed)
 
 
 def _url(route: Route) -> str:

@@ -13,8 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmbench import plugins
+from llmbench.backends.balancing import Policy
 from llmbench.backends.endpoint.addresses import Address
-from llmbench.backends.endpoint.balancing import Balance, Policy, Upstream
+from llmbench.backends.endpoint.balancing import Balance, Upstream
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
@@ -55,7 +56,8 @@ class EndpointOptions(plugins.Options):
     balance: Policy = Field(
         default="round-robin",
         description="which of several servers gets a request: each in turn, the one with the fewest"
-        " of the client's requests in flight, or the one of the session",
+        " of the client's requests in flight, the less loaded of two at random, or that of its"
+        " session or prefix",
     )
     back_off: Seconds = Field(
         default=1.0,
@@ -188,11 +190,12 @@ class EndpointOptions(plugins.Options):
         *addresses: Address,
         others: Sequence[Upstream] = (),
         pinned: Mapping[str, int] = NONE_PINNED,
+        seed: int = 0,
     ) -> Target:
         """Return the servers and connection settings of requests; raises as `tls` does.
 
         ``addresses`` are those of the servers, ``others`` further ones that request classes have
-        for themselves, by ``pinned``.
+        for themselves, by ``pinned``. ``seed`` is that of random choices of a server.
         """
         own = tuple(map(Upstream, self.urls, addresses))
         upstreams = (*own, *others)
@@ -200,7 +203,7 @@ class EndpointOptions(plugins.Options):
         default = self.server is None or self.server.resolved.needs_done
         return Target(
             upstreams=upstreams,
-            balance=Balance(self.balance, self.back_off, len(own), pinned),
+            balance=Balance(self.balance, self.back_off, len(own), pinned, seed),
             tls=self.tls() if is_secure else None,
             streamed=self.stream,
             needs_done=default if self.needs_done is None else self.needs_done,

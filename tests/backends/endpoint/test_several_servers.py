@@ -92,7 +92,7 @@ def test_a_record_has_no_url_if_there_is_one_server() -> None:
     assert "balance" not in report.effective
 
 
-@pytest.mark.parametrize("policy", ["round-robin", "least-in-flight"])
+@pytest.mark.parametrize("policy", ["round-robin", "least-loaded"])
 def test_client_processes_share_several_servers(policy: str) -> None:
     with model_servers(2) as servers:
         records, _ = served(urls_of(servers), pool(24), clients=2, balance=policy)
@@ -101,10 +101,10 @@ def test_client_processes_share_several_servers(policy: str) -> None:
     assert [len(server.received) for server in servers] == [12, 12]
 
 
-def test_a_slow_server_gets_fewer_requests_by_least_in_flight() -> None:
+def test_a_slow_server_gets_fewer_requests_by_least_loaded() -> None:
     with model_servers(2) as servers:
         servers[0].delay = 0.2
-        served(urls_of(servers), pool(30), users(2), balance="least-in-flight")
+        served(urls_of(servers), pool(30), users(2), balance="least-loaded")
     slow, fast = (len(server.received) for server in servers)
     assert slow < 10
     assert slow + fast == 30
@@ -116,7 +116,7 @@ def test_the_turns_of_a_session_go_to_one_server(clients: int) -> None:
     sessions = [Request(n, (1,), 2, text=f"s{n}", turns=(turn, turn)) for n in range(6)]
     with model_servers(3) as servers:
         records, _ = served(
-            urls_of(servers), sessions, users(2), balance="session", clients=clients
+            urls_of(servers), sessions, users(2), balance="affinity", clients=clients
         )
     by_session = {record.session: set[str | None]() for record in records}
     for record in records:
