@@ -119,37 +119,35 @@ class Engine:
         records: list[Record] = []
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
-            self._admit(dispatch)
+            now = self._clock.now()
+            self._admit(dispatch, now)
             if self._scheduler.is_idle:
                 self._wait(dispatch)
-            elif finished := self._withdrawn() or self.step():
+            elif finished := self._withdrawn(now) or self.step(now):
                 records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
         return records
 
-    def step(self) -> list[Sequence]:
+    def step(self, now: float) -> list[Sequence]:
         """Run one prefill or one decode step and return the sequences that it finished."""
-        joining = self._scheduler.next_to_prefill()
-        return self._prefill(joining) if joining else self._decode()
+        joining = self._scheduler.next_to_prefill(now)
+        return self._prefill(joining, now) if joining else self._decode()
 
-    def _admit(self, dispatch: Dispatch) -> None:
-        now = self._clock.now()
+    def _admit(self, dispatch: Dispatch, now: float) -> None:
         for request, due in dispatch.take_due(now):
-            if request.patience:
-                sequence = ImpatientSequence(request, due, sent=now, stop_ids=self._stop_ids)
+            kind = ImpatientSequence if request.patience else Sequence
+            sequence = kind(request, due, sent=now, stop_ids=self._stop_ids)
+            if isinstance(sequence, ImpatientSequence):
                 self._impatient.append(sequence)
-                self._scheduler.add(sequence)
-            else:
-                self._scheduler.add(Sequence(request, due, sent=now, stop_ids=self._stop_ids))
+            self._scheduler.add(sequence, now)
 
-    def _withdrawn(self) -> list[Sequence]:
+    def _withdrawn(self, now: float) -> list[Sequence]:
         """Remove and return the waiting sequences whose users have given up.
 
         A running one leaves its slot at the end of the step in which its user gives up.
         """
         if not self._impatient:
             return []
-        now = self._clock.now()
         waiting = [sequence for sequence in self._impatient if sequence.slot is None]
         withdrawn: list[Sequence] = [sequence for sequence in waiting if sequence.give_up_by(now)]
         self._impatient = [sequence for sequence in waiting if sequence.abandoned_at is None]
@@ -165,8 +163,7 @@ class Engine:
             self._more.wait()  # no due time is known: another thread issues the requests
             self._more.clear()
 
-    def _prefill(self, joining: list[Sequence]) -> list[Sequence]:
-        now = self._clock.now()
+    def _prefill(self, joining: list[Sequence], now: float) -> list[Sequence]:
         for sequence in joining:
             sequence.started = now
         finished = self._timestamp(joining, [[token] for token in self._first_tokens(joining)])

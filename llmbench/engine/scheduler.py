@@ -1,14 +1,13 @@
-"""Schedulers: a first-come, first-served queue for a fixed number of slots."""
+"""Schedulers: a queue of sequences for a fixed number of slots."""
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from itertools import islice
 
+from llmbench.engine.queues import Fifo, WaitingQueue
 from llmbench.engine.sequence import Sequence
 
 PADDING = 1.25  # most computed tokens of prompts together, relative to those of each one alone
@@ -25,28 +24,31 @@ class PrefillBudget:
     tokens: int = 1
     computed: Callable[[SequenceOf[int]], float] = sum
 
-    def shared(self, lengths: Iterable[int]) -> int:
-        """Return how many of the first prompts share a step: at least one, if there is one."""
-        prompts: list[int] = []
-        alone = 0.0
-        for length in lengths:
-            prompts.append(length)
-            alone += self.computed([length])
-            if len(prompts) > 1 and self.computed(prompts) > min(self.tokens, PADDING * alone):
-                return len(prompts) - 1
-        return len(prompts)
+    def has_room(self, lengths: SequenceOf[int], length: int) -> bool:
+        """Return whether a prompt of a length can join those of ``lengths`` in their step."""
+        if not lengths:
+            return True
+        together = [*lengths, length]
+        alone = sum(self.computed([prompt]) for prompt in together)
+        return self.computed(together) <= min(self.tokens, PADDING * alone)
 
 
 ONE_BY_ONE = PrefillBudget()
 
 
 class ContinuousScheduler:
-    """Continuous batching: requests join when a slot is free and leave when finished."""
+    """Continuous batching: requests join when a slot is free and leave when finished.
 
-    def __init__(self, slots: int, budget: PrefillBudget = ONE_BY_ONE) -> None:
+    The queue, by default first come, first served, determines who is next; nobody overtakes a
+    prompt that has no room in the step.
+    """
+
+    def __init__(
+        self, slots: int, budget: PrefillBudget = ONE_BY_ONE, queue: WaitingQueue | None = None
+    ) -> None:
         self._free = list(range(slots))
         self._budget = budget
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = Fifo() if queue is None else queue
         self.running: dict[int, Sequence] = {}
 
     @property
@@ -54,24 +56,29 @@ class ContinuousScheduler:
         """Whether no sequence waits or runs."""
         return not self.waiting and not self.running
 
-    def add(self, sequence: Sequence) -> None:
-        """Append a sequence to the queue."""
-        self.waiting.append(sequence)
+    def add(self, sequence: Sequence, now: float) -> None:
+        """Add a sequence to the queue."""
+        self.waiting.add(sequence, now)
 
-    def next_to_prefill(self) -> list[Sequence]:
-        """Return the first queued sequences that share a step, each in the lowest free slot."""
-        if not self.waiting or not self.can_admit():
-            return []
-        candidates = islice(self.waiting, len(self._free))
-        count = self._budget.shared(len(sequence.request.prompt) for sequence in candidates)
-        return [self._admitted() for _ in range(count)]
+    def next_to_prefill(self, now: float) -> list[Sequence]:
+        """Return the next queued sequences that share a step, each in the lowest free slot."""
+        joining: list[Sequence] = []
+        lengths: list[int] = []
+        while self.waiting and self.can_admit():
+            sequence = self.waiting.next(now)
+            length = len(sequence.request.prompt)
+            if not self._budget.has_room(lengths, length):
+                break
+            self._admit(sequence)
+            joining.append(sequence)
+            lengths.append(length)
+        return joining
 
-    def _admitted(self) -> Sequence:
-        """Move the first queued sequence to the lowest free slot and return it."""
-        sequence = self.waiting.popleft()
+    def _admit(self, sequence: Sequence) -> None:
+        """Move a queued sequence to the lowest free slot."""
+        self.waiting.take(sequence)
         sequence.slot = heapq.heappop(self._free)
         self.running[sequence.slot] = sequence
-        return sequence
 
     def can_admit(self) -> bool:
         """Return whether a slot is free."""
@@ -92,17 +99,19 @@ class ContinuousScheduler:
 class StaticScheduler(ContinuousScheduler):
     """Static batching: no request joins before the whole batch has finished."""
 
-    def __init__(self, slots: int, budget: PrefillBudget = ONE_BY_ONE) -> None:
-        super().__init__(slots, budget)
+    def __init__(
+        self, slots: int, budget: PrefillBudget = ONE_BY_ONE, queue: WaitingQueue | None = None
+    ) -> None:
+        super().__init__(slots, budget, queue)
         self._filling = True
 
     def can_admit(self) -> bool:
         """Return whether the batch is still being filled."""
         return self._filling and super().can_admit()
 
-    def next_to_prefill(self) -> list[Sequence]:
-        """Return the first queued sequences; if there are none or no free slot, close the batch."""
-        joining = super().next_to_prefill()
+    def next_to_prefill(self, now: float) -> list[Sequence]:
+        """Return the next queued sequences; if there are none or no free slot, close the batch."""
+        joining = super().next_to_prefill(now)
         self._filling = bool(joining)
         return joining
 

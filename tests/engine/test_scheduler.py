@@ -12,6 +12,7 @@ from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, Static
 from llmbench.engine.sequence import Sequence
 from llmbench.runs.request import Request
 
+NOW = 0.0
 KINDS = st.sampled_from([ContinuousScheduler, StaticScheduler])
 
 
@@ -21,8 +22,8 @@ def sequence(number: int) -> Sequence:
 
 def filled(scheduler: ContinuousScheduler, count: int) -> list[Sequence]:
     for number in range(count):
-        scheduler.add(sequence(number))
-    return [joined for _ in range(count) for joined in scheduler.next_to_prefill()]
+        scheduler.add(sequence(number), NOW)
+    return [joined for _ in range(count) for joined in scheduler.next_to_prefill(NOW)]
 
 
 def test_sequences_get_the_lowest_free_slot_in_the_order_they_came() -> None:
@@ -34,7 +35,7 @@ def test_a_freed_slot_goes_to_the_next_in_the_queue() -> None:
     scheduler = ContinuousScheduler(2)
     first, _ = filled(scheduler, 3)
     scheduler.retire(first)
-    (third,) = scheduler.next_to_prefill()
+    (third,) = scheduler.next_to_prefill(NOW)
     assert (third.request.id, third.slot) == (2, 0)
 
 
@@ -51,15 +52,21 @@ def test_a_scheduler_without_work_is_idle() -> None:
 def test_a_static_batch_is_closed_once_the_queue_has_run_out() -> None:
     scheduler = StaticScheduler(2)
     (only,) = filled(scheduler, 1)
-    assert not scheduler.next_to_prefill()
-    scheduler.add(sequence(9))
-    assert not scheduler.next_to_prefill()
+    assert not scheduler.next_to_prefill(NOW)
+    scheduler.add(sequence(9), NOW)
+    assert not scheduler.next_to_prefill(NOW)
     scheduler.retire(only)
-    assert len(scheduler.next_to_prefill()) == 1
+    assert len(scheduler.next_to_prefill(NOW)) == 1
 
 
 def shared(*lengths: int, tokens: int, computed: Callable[..., float] = sum) -> int:
-    return PrefillBudget(tokens, computed).shared(lengths)
+    budget = PrefillBudget(tokens, computed)
+    together: list[int] = []
+    for length in lengths:
+        if not budget.has_room(together, length):
+            break
+        together.append(length)
+    return len(together)
 
 
 def padded(lengths: SequenceOf[int]) -> int:
@@ -96,8 +103,8 @@ def test_prompts_that_share_a_step_get_the_lowest_free_slots() -> None:
     scheduler.retire(third)
     scheduler.retire(first)
     for number in (3, 4, 5):
-        scheduler.add(sequence(number))
-    assert [(s.request.id, s.slot) for s in scheduler.next_to_prefill()] == [(3, 0), (4, 2)]
+        scheduler.add(sequence(number), NOW)
+    assert [(s.request.id, s.slot) for s in scheduler.next_to_prefill(NOW)] == [(3, 0), (4, 2)]
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 5), KINDS, st.integers(1, 4))
@@ -108,11 +115,11 @@ def test_no_slot_is_given_twice_and_the_order_is_kept(
     joined: list[int] = []
     for number, arrives in enumerate(arrivals):
         if arrives:
-            scheduler.add(sequence(number))
+            scheduler.add(sequence(number), NOW)
         elif scheduler.running:
             scheduler.retire(next(iter(scheduler.running.values())))
         before = dict(scheduler.running)
-        new = scheduler.next_to_prefill()
+        new = scheduler.next_to_prefill(NOW)
         assert len(new) <= together
         assert not {joining.slot for joining in new} & before.keys()
         joined += [joining.request.id for joining in new]
@@ -126,11 +133,11 @@ def test_no_request_joins_a_static_batch_that_is_decoding(arrivals: list[bool], 
     decoding = False
     for number, arrives in enumerate(arrivals):
         if arrives:
-            scheduler.add(sequence(number))
+            scheduler.add(sequence(number), NOW)
         elif scheduler.running:
             scheduler.retire(next(iter(scheduler.running.values())))
         decoding = decoding and bool(scheduler.running)
-        if scheduler.next_to_prefill():
+        if scheduler.next_to_prefill(NOW):
             assert not decoding
         else:
             decoding = bool(scheduler.running)

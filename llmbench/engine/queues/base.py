@@ -1,0 +1,32 @@
+"""The interface of a queue policy."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llmbench.engine.sequence import Sequence
+
+
+class WaitingQueue(Protocol):
+    """The waiting sequences, in the order of a policy.
+
+    A queue reads no clock: ``now`` is passed to what may depend on it.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of waiting sequences."""
+
+    def add(self, sequence: Sequence, now: float) -> None:
+        """Add a sequence that waits from now on."""
+
+    def next(self, now: float) -> Sequence:
+        """Return the sequence that comes next, without removing it.
+
+        Raises LookupError if none waits.
+        """
+
+    def take(self, sequence: Sequence) -> None:
+        """Remove a waiting sequence, which gets a slot."""
+
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a waiting sequence that is withdrawn."""
