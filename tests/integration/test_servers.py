@@ -203,7 +203,7 @@ def test_classes_are_routed_to_the_models_and_adapters_of_vllm(tmp_path: Path) -
         },
     }
     backend = {
-        "kind": "endpoint", "api": "completions", "model": "a",
+        "kind": "endpoint", "api": "completions", "model": "a", "clients": 2,
         "server": {"preset": "vllm", "arguments": arguments},
     }  # fmt: skip
     run = measured(
@@ -253,3 +253,45 @@ def test_vllm_answers_in_the_form_that_rows_ask_for_and_the_same_without_load(
     assert set(run.records["constraint"].to_pylist()) == {"json_schema"}
     assert set(run.records["valid"].to_pylist()) == {True}
     assert [one.is_changed for one in run.quality.under_load.answers] == [False] * 4
+
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+def tool_row(**fields: Any) -> str:
+    parameters = {
+        "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+    }  # fmt: skip
+    function = {"name": "weather", "parameters": parameters}
+    tools = [{"type": "function", "function": function}]
+    return json.dumps({"prompt": "What is the weather in Oslo?", "tools": tools, **fields})
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
+def test_tool_calls_of_vllm_are_read_and_validated(tmp_path: Path) -> None:
+    (tmp_path / "chat.jinja").write_text(TEMPLATE, "utf-8")
+    rows = tmp_path / "tools.jsonl"
+    rows.write_text("\n".join(tool_row(tool_choice=how) for how in ("required", "auto")), "utf-8")
+    arguments = (
+        "--max-model-len 1024 --enforce-eager --gpu-memory-utilization 0.2"
+        " --enable-auto-tool-choice --tool-call-parser hermes"
+        f" --chat-template {tmp_path}/chat.jinja"
+    )
+    run = measured(
+        tmp_path,
+        {"kind": "endpoint", "server": {"preset": "vllm", "arguments": arguments}},
+        "builtin:tiny",
+        workload={"kind": "dataset", "path": str(rows), "output_tokens": 48},
+    )
+    check(run)
+    reasons = {
+        (row["prompt_id"][-1], row["valid"], row["invalid_reason"])
+        for row in run.records.to_pylist()
+    }
+    # the bundled model writes prose, which vLLM passes on as the arguments of the required call
+    assert reasons <= {
+        ("1", False, "cut at the requested length"),
+        ("1", False, "arguments that are not a JSON object"),
+        ("2", None, "text instead of a tool call, which `tool_choice: auto` allows"),
+    }
+    assert {number for number, *_ in reasons} == {"1", "2"}
