@@ -21,6 +21,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import ConstraintKind, Request
+from llmbench.runs.series import Series
 from llmbench.scenario.route import Route
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.workloads.contents import Contents
@@ -108,9 +109,10 @@ class BackendReport:
     ``round_trip`` to a server in seconds. ``warmup_steps`` has the recorded warm-up step times in
     seconds. ``model_costs`` has the bytes and FLOPs of the model's steps, ``device_peaks`` the
     device's measured peak FLOP rate and bandwidth. ``self_check`` is the result of the comparison
-    with the model's own forward, with what was compared; empty if there was none. ``is_monitored``
-    is False if the system under test runs on this machine in other processes than the monitored
-    one, so that its resource use looks like that of other programs.
+    with the model's own forward, with what was compared; empty if there was none. ``engine_steps``
+    has where the time of a local engine went (see `StepLog.report`). ``is_monitored`` is False if
+    the system under test runs on this machine in other processes than the monitored one, so that
+    its resource use looks like that of other programs.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class BackendReport:
     device_peaks: DevicePeaks | None = None
     warmup_steps: tuple[float, ...] = ()
     self_check: dict[str, Any] = field(default_factory=dict)
+    engine_steps: dict[str, Any] | None = None
     is_monitored: bool = True
     caveats: tuple[Caveat, ...] = ()
 
@@ -183,6 +186,13 @@ class Server(Protocol):
 
     def report(self) -> BackendReport:
         """Return the requested and effective settings, the counters and the measured costs."""
+
+    def series(self) -> tuple[Series, ...]:
+        """Return what the backend read of itself during the last load, on the load's clock.
+
+        The default is nothing.
+        """
+        return ()
 
     def answers(self) -> Mapping[int, Output]:
         """Return the complete answers of the last load by request id, if the context keeps them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,9 +13,11 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.engine.engine import Engine
+from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
+from llmbench.runs.series import Series
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 
@@ -107,10 +109,11 @@ class Fake(Backend):
         yield server
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _FakeServer(Server):
     options: FakeOptions
     context: OpenContext
+    step_log: StepLog = field(default_factory=lambda: StepLog(0.0))
 
     def new_clock(self) -> Clock:
         return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
@@ -129,10 +132,18 @@ class _FakeServer(Server):
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
         )
-        return engine.serve(dispatch)
+        records = engine.serve(dispatch)
+        self.step_log = engine.step_log
+        return records
+
+    def series(self) -> tuple[Series, ...]:
+        return self.step_log.series()
 
     def report(self) -> BackendReport:
         settings = {"clock": self.options.clock}
         return BackendReport(
-            requested=settings, effective=settings, cold_start={"load": self.options.load}
+            requested=settings,
+            effective=settings,
+            cold_start={"load": self.options.load},
+            engine_steps=self.step_log.report(),
         )

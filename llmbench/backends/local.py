@@ -24,6 +24,7 @@ from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
 from llmbench.engine.injected_delay import DelayedRunner
+from llmbench.engine.step_log import StepLog
 from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
 from llmbench.environment import usable_cores
 from llmbench.environment.probing import Reader
@@ -33,6 +34,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
+from llmbench.runs.series import Series
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -378,6 +380,7 @@ class LocalServer(Server):
     roofline: RooflineInputs
     peaks: Peaks
     counters: dict[str, int] = field(default_factory=dict)
+    step_log: StepLog = field(default_factory=lambda: StepLog(0.0))
     outputs: dict[int, Output] = field(default_factory=dict)
 
     def serve(
@@ -401,6 +404,7 @@ class LocalServer(Server):
         self.peaks.allocator.reset()
         with frozen_gc() as collections:
             records = engine.serve(dispatch)
+        self.step_log = engine.step_log
         self.counters = {
             "compiles_in_window": graphs_compiled() - graphs,
             "graph_breaks": warmup.graph_breaks(),
@@ -408,6 +412,10 @@ class LocalServer(Server):
             **self.runner.counts,
         }
         return self._keep_answers(records) if self.context.keep_answers else records
+
+    def series(self) -> tuple[Series, ...]:
+        """Return the shares of the engine's time over the last load."""
+        return self.step_log.series()
 
     def _keep_answers(self, records: list[Record]) -> list[Record]:
         """Keep the answers of a load; return its records with output ids if these are stored."""
@@ -461,6 +469,7 @@ class LocalServer(Server):
             device_peaks=self.roofline.device_peaks,
             warmup_steps=self.warmup.steps,
             self_check=asdict(self.self_check) if self.self_check else {},
+            engine_steps=self.step_log.report(),
             caveats=tuple(self._caveats()),
         )
 

@@ -124,7 +124,7 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
         server.calibrate(load.sample)
         events.stage("measuring")
         served = _serve(case, server, load.dispatch, events, sampler)
-        report = server.report()
+        report, own_series = server.report(), server.series()
         examined = _examine(job, server, context, load, served.records)
     events.stage(STORING)
     warmup = _warmup(case, served.records)
@@ -133,7 +133,7 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
         repeat=job.repeat,
         began_at=began_at,
         records=records_table(warmup.records),
-        series=served.collected.series(served.origin),
+        series=(*served.collected.series(served.origin), *own_series),
         environment=machine,
         backend_report=asdict(replace(report, caveats=())),
         facts=_facts(load, served, warmup),

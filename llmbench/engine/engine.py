@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
 from llmbench.engine.sequence import ImpatientSequence, Sequence
+from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
@@ -88,7 +89,8 @@ class Engine:
     The token ids ``stop_ids`` end a sequence early; by default there are none, so that output
     lengths are fixed. A prefill step runs the first waiting prompts that have at most
     ``prefill_tokens`` in total, or one longer prompt; by default, each step runs one prompt.
-    ``on_progress`` is called after each step that finished a request.
+    ``on_progress`` is called after each step that finished a request. ``step_log`` has where the
+    time of the last load went.
     """
 
     def __init__(
@@ -113,10 +115,12 @@ class Engine:
         self._first_token: Callable[[int], None] = lambda _: None
         self._more = threading.Event()
         self._impatient: list[ImpatientSequence] = []
+        self.step_log = StepLog(0.0)
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve all requests of a dispatch; return their records in order of completion."""
         records: list[Record] = []
+        self.step_log = StepLog(self._clock.now())
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
             now = self._clock.now()
@@ -162,11 +166,13 @@ class Engine:
         elif not dispatch.finished:
             self._more.wait()  # no due time is known: another thread issues the requests
             self._more.clear()
+        self.step_log.note("idle", self._clock.now())
 
     def _prefill(self, joining: list[Sequence], now: float) -> list[Sequence]:
         for sequence in joining:
             sequence.started = now
-        finished = self._timestamp(joining, [[token] for token in self._first_tokens(joining)])
+        chunks = [[token] for token in self._first_tokens(joining)]
+        finished = self._timestamp("prefill", joining, chunks)
         for sequence in joining:
             self._first_token(sequence.request.id)
         return finished
@@ -181,12 +187,15 @@ class Engine:
     def _decode(self) -> list[Sequence]:
         running = self._scheduler.running
         slots = sorted(running)
-        return self._timestamp([running[slot] for slot in slots], self._runner.decode(slots))
+        sequences = [running[slot] for slot in slots]
+        self.step_log.decoded_sequences += len(slots)
+        return self._timestamp("decode", sequences, self._runner.decode(slots))
 
     def _timestamp(
-        self, sequences: list[Sequence], chunks: SequenceOf[SequenceOf[int]]
+        self, activity: str, sequences: list[Sequence], chunks: SequenceOf[SequenceOf[int]]
     ) -> list[Sequence]:
         now = self._clock.now()
+        self.step_log.note(activity, now)
         for sequence, chunk in zip(sequences, chunks, strict=True):
             sequence.extend(chunk, now)
         finished = [sequence for sequence in sequences if sequence.is_finished]

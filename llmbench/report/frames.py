@@ -17,7 +17,7 @@ from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
 from llmbench.report import interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results, results_of
-from llmbench.report.sections import soak
+from llmbench.report.sections import queue, soak
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
@@ -62,7 +62,10 @@ class RunSet:
 
     @cached_property
     def series(self) -> pd.DataFrame:
-        """One row per sampled reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
+        """One row per reading: ``name``, ``unit``, ``source``, ``time`` and ``value``.
+
+        The requests that wait and that are in progress, counted from the records, are among them.
+        """
         return _stacked([(run, _series_frame(run)) for run in self._measured])
 
     @cached_property
@@ -153,7 +156,7 @@ def _series_frame(run: Run) -> pd.DataFrame:
         pd.DataFrame({"time": s.times, "value": s.values}).assign(  # noqa: PD011 (a field of Series)
             name=s.name, unit=s.unit, source=s.source
         )
-        for s in run.series
+        for s in (*run.series, *queue.waiting_and_in_progress(run.records))
     ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

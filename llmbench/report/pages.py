@@ -16,6 +16,7 @@ from llmbench.report.raw_data import raw_data
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import (
     energy_tables,
+    engine_time,
     environment,
     findings,
     history,
@@ -47,7 +48,7 @@ CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 PARTS = (
     load.request_classes, load.models, load.servers, load.fairness, load.turns, load.prompt_cache,
-    structured.structured, structured.cost,
+    engine_time.engine_time, structured.structured, structured.cost,
 )  # fmt: skip
 LISTED = 25
 TIMELINES = 24  # cases with a timeline

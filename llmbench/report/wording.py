@@ -35,6 +35,9 @@ SERIES = {
     "server_prefix_cache_hit_percent": "prefix cache hits, by the server",
     "server_preemptions": "preemptions, by the server",
     "server_draft_acceptance_percent": "draft acceptance, by the server",
+    "engine_prefill_percent": "engine time in prefill",
+    "engine_decode_percent": "engine time in decode",
+    "engine_idle_percent": "idle time of the engine",
     "server_reading_seconds": "time to read the server's metrics",
 }
 UNIT_SUFFIX = re.compile(r"_(percent|bytes|hertz|watts|joules|celsius|seconds)$")

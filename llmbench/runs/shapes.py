@@ -214,6 +214,12 @@ class _Client(Struct):
     core_share: Amount | None = None
 
 
+class _EngineSteps(Struct):
+    seconds: dict[str, Amount]
+    counts: dict[str, Count]
+    decoded_sequences: Count
+
+
 class _BackendReport(Struct):
     requested: Plain = {}
     effective: Effective | UnsetType = UNSET
@@ -225,6 +231,7 @@ class _BackendReport(Struct):
     model_costs: _ModelCosts | None = None
     device_peaks: _DevicePeaks | None = None
     warmup_steps: list[float] = []
+    engine_steps: _EngineSteps | None = None
 
     def __post_init__(self) -> None:
         if self.counters.get("drafted_tokens") and self.counters.get("accepted_tokens") is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from llmbench.analysis import server_metrics
+from llmbench.analysis import engine_time, server_metrics
 from llmbench.analysis.metrics import under_load
 from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.analysis.values import Scale
@@ -59,7 +59,7 @@ PATH_PARTS = ("tools", "queue", "prefill", "decode", "rest")  # of the critical 
 SCALES: dict[Scale, tuple[str, ...]] = {
     "nonnegative": (
         "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
-        "abandoned_output_tokens", "jobs_per_hour",
+        "abandoned_output_tokens", "jobs_per_hour", *engine_time.SHARES,
         *(f"job_path_{part}_seconds" for part in PATH_PARTS),
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
         "kl_divergence", "logit_mse", "first_divergence", *under_load.FIRST_CHANGES,
@@ -126,6 +126,16 @@ def _step_metrics() -> list[Metric]:
         Metric(f"{phase}_step_{quantity}", f"{phase} step {label}", unit, better)
         for phase in ("decode", "prefill")
         for quantity, label, unit, better in STEP
+    ]
+
+
+def _engine_metrics() -> list[Metric]:
+    return [
+        *(
+            Metric(f"engine_{activity}_share", f"engine time, {activity}", "share", "neither")
+            for activity in engine_time.ACTIVITIES
+        ),
+        Metric(engine_time.BATCH, "sequences per decode step", "sequences", "neither"),
     ]
 
 
@@ -231,6 +241,7 @@ METRICS: dict[str, Metric] = {
             "lower",
         ),
         Metric("carbon_grams_per_million_output_tokens", "CO2 per 1M output tokens", "g", "lower"),
+        *_engine_metrics(),
         *_server_metrics(),
         *_job_metrics(),
     ]

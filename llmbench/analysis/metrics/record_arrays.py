@@ -17,6 +17,8 @@ from llmbench.analysis.stats import Floats
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
 
+SHARED = "steps are shared by all requests"
+
 
 class RecordArrays:
     """The records of a run as arrays; latencies cover the measured requests that succeeded.
@@ -230,15 +232,16 @@ def commonest_error(run: Run) -> str | None:
 def requests_where(run: Run, column: str, value: Any) -> Run:
     """Return a run with only the requests that have the given value in a column.
 
-    Bytes and FLOPs are unavailable for these requests, since steps are shared with other requests.
+    Bytes, FLOPs and times of steps are unavailable for these requests, since steps are shared with
+    other requests.
     """
-    reasons = run.backend_report.get("reasons", {}) | {
-        "model_costs": "steps are shared by all requests"
-    }
+    of_steps = ("model_costs", "engine_steps")
+    reasons = run.backend_report.get("reasons", {}) | dict.fromkeys(of_steps, SHARED)
+    of_none = dict.fromkeys(of_steps)
     return replace(
         run,
         records=run.records.filter(pc.equal(run.records[column], value)),
-        backend_report=run.backend_report | {"model_costs": None, "reasons": reasons},
+        backend_report=run.backend_report | of_none | {"reasons": reasons},
     )
 
 

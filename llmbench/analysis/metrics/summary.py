@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmbench.analysis.energy import energy_metrics
+from llmbench.analysis.engine_time import engine_time
 from llmbench.analysis.metrics.answers import answer_values
 from llmbench.analysis.metrics.catalog import (
     LATENCIES,
@@ -66,6 +67,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **under_load_values(run.quality.under_load),
         **answer_values(arrays),
         **energy_metrics(run, arrays.window, partial(_counts_within, arrays)),
+        **engine_time(run.backend_report),
         **server_metrics(run, arrays.window),
     }
     rate = values["output_tokens_per_second"]

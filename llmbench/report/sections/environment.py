@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from llmbench.analysis.engine_time import activity_of
 from llmbench.analysis.metrics import Value, series_mean, series_rise
 from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
@@ -98,7 +99,8 @@ def machine(results: Results) -> Table:
     """
     sampled: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
-        for series in () if run.is_simulated else run.series:
+        machine = () if run.is_simulated else run.series
+        for series in (series for series in machine if not activity_of(series)):
             reduce = series_rise if series.unit in TOTAL_UNITS else series_mean
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))

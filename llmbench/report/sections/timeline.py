@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from llmbench.analysis.engine_time import activity_of
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.report import palette
 from llmbench.report.charts import Chart, axis, layout, safe, thin
 from llmbench.report.results import CaseResults, request_key
-from llmbench.report.sections import queue, throttling
+from llmbench.report.sections import engine_time, queue, throttling
 from llmbench.report.sections.queue import is_count, mean_over_time
 from llmbench.report.sections.throttling import Throttled
 from llmbench.report.table import (
@@ -53,26 +55,34 @@ UNITS = {"B": ("MiB", 2.0**20), "Hz": ("GHz", 1e9), "B/s": ("MB/s", 1e6)}
 WARMUP_OPACITY = 0.4
 
 Row = dict[str, Any]
+Strip = tuple[Series, ...]
 
 
 def timeline(case: CaseResults) -> Chart:
     """Draw the first measured run of a case: a bar per request, a strip per quantity over time.
 
-    The quantities are the requests that wait and that are in progress, and the machine readings,
-    which a run with a simulated clock has not. Of a long run the first requests are in view.
+    The quantities are the requests that wait and that are in progress, what a local engine does,
+    and the machine readings, which a run with a simulated clock has not. Of a long run the first
+    requests are in view.
     """
     run = case.runs[0]
     rows = _drawn_requests(run)
-    read = [] if run.is_simulated else [s for s in run.series if len(s.times)]
-    counts = queue.waiting_and_in_progress(run.records)
-    strips = [*counts, *(series for series in read if not throttling.is_mask(series))]
+    read = [series for series in run.series if len(series.times) and not activity_of(series)]
+    read = [] if run.is_simulated else read
+    machine = (series for series in read if not throttling.is_mask(series))
+    strips: list[Strip] = [
+        *((series,) for series in queue.waiting_and_in_progress(run.records)),
+        *filter(None, [engine_time.shares(run)]),
+        *((series,) for series in machine),
+    ]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))
     marks = (*_failed(rows), *_abandoned(rows))
     for trace in (*_bars(rows), *marks, *_throttled_legend(throttled)):
         figure.add_trace(trace, row=1, col=1)
-    for row, series in enumerate(strips, start=2):
-        figure.add_trace(_strip(series), row=row, col=1)
+    for row, strip in enumerate(strips, start=2):
+        for series in strip:
+            figure.add_trace(_drawn_series(series), row=row, col=1)
     figure.update_layout(_looks(case.observed[0], rows, strips, throttled))
     requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
     figure.update_layout(meta={"requests": requests, **_view(rows)})
@@ -135,14 +145,14 @@ def _subplots(strips: int) -> go.Figure:
     )
 
 
-def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
+def _downsampling(run: Run, rows: list[Row], strips: list[Strip]) -> str:
     parts = []
     if len(rows) < run.records.num_rows:
         parts.append(
             f"{len(rows):,} of {run.records.num_rows:,} requests are drawn: the first {FIRST}, and "
             "others sampled evenly."
         )
-    if any(len(series.times) > POINTS for series in strips):
+    if any(len(series.times) > POINTS for series in chain.from_iterable(strips)):
         parts.append(f"Each series is drawn with about {POINTS:,} readings.")
     return " ".join(parts)
 
@@ -269,8 +279,10 @@ def _request(run: Run, row: Row) -> tuple[Cell, ...]:
 # -- the machine -----------------------------------------------------------------------------------
 
 
-def _strip(series: Series) -> go.Scatter:
+def _drawn_series(series: Series) -> go.Scatter:
     drawn = _drawn(len(series.times), 4 * FIRST, POINTS)
+    if activity_of(series):
+        return engine_time.area(series, drawn)
     unit, size = UNITS.get(series.unit, (series.unit, 1.0))
     return go.Scatter(
         mode="lines",
@@ -287,7 +299,7 @@ def _strip(series: Series) -> go.Scatter:
     )
 
 
-def _strips_table(strips: list[Series]) -> Table:
+def _strips_table(strips: list[Strip]) -> Table:
     columns = (
         *text_columns("quantity"),
         *(Column(label, "of all readings") for label in STATISTICS),
@@ -297,7 +309,7 @@ def _strips_table(strips: list[Series]) -> Table:
             Cell(series_label(series), note=series.name),
             *(reading(value, series.unit) for value in _statistics(series)),
         )
-        for series in strips
+        for series in chain.from_iterable(strips)
     )
     return Table("Quantities during the run", columns, rows)
 
@@ -312,7 +324,7 @@ def _statistics(series: Series) -> tuple[float, float, float]:
 
 
 def _looks(
-    observed: RecordArrays, rows: list[Row], strips: list[Series], throttled: list[Throttled]
+    observed: RecordArrays, rows: list[Row], strips: list[Strip], throttled: list[Throttled]
 ) -> dict[str, Any]:
     height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
     last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
@@ -370,17 +382,20 @@ def _label(x: float, text: str, anchor: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _strip_title(series: Series) -> str:
+def _strip_title(strip: Strip) -> str:
+    if len(strip) > 1:
+        return engine_time.TITLE
+    (series,) = strip
     unit, _ = UNITS.get(series.unit, (series.unit, 1.0))
     return series_label(series) if is_count(series) else f"{series_label(series)} ({unit})"
 
 
-def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
+def _strip_titles(strips: list[Strip]) -> list[dict[str, Any]]:
     return [
         {
             "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
             "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
-            "text": safe(_strip_title(series)),
+            "text": safe(_strip_title(strip)),
         }
-        for number, series in enumerate(strips, start=2)
+        for number, strip in enumerate(strips, start=2)
     ]  # fmt: skip
