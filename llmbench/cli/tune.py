@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     objective, against = _objective(arguments), [_metric(name) for name in arguments.against]
     budget = Budget.of(arguments.budget)
     _check(arguments)
-    overrides = [*arguments.set, *map(_sweep, arguments.over)]
-    source = scenario_file.load(arguments.scenario, overrides)
+    swept = map(scenario_file.Override.swept, arguments.over)
+    source = scenario_file.load(arguments.scenario, [*arguments.set, *swept])
     _check_settings(source, objective)
     folder = _begun(arguments, source)
     with (
@@ -194,16 +194,6 @@ def _objective(arguments: argparse.Namespace) -> Objective:
     if arguments.minimize and better == "higher":
         raise InputError(f"--minimize {arguments.minimize}: higher is better; use --maximize")
     return Objective(metric, "higher" if arguments.maximize else "lower")
-
-
-def _sweep(over: str) -> str:
-    """Return ``engine.slots=4,8`` as the override of a sweep, ``sweep.engine.slots=[4,8]``."""
-    from llmbench.errors import InputError
-
-    key, equals, values = over.partition("=")
-    if not equals or not key.strip() or not values.strip():
-        raise InputError(f"--over {over}: expected KEY=VALUE,VALUE such as engine.slots=4,8,16")
-    return f"sweep.{key.strip()}=[{values}]"
 
 
 def _check(arguments: argparse.Namespace) -> None:

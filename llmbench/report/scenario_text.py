@@ -149,7 +149,13 @@ def _first_command(run_set: RunSet) -> str:
     if imported:
         files = dict.fromkeys(shlex.quote(source["file"]) for source in imported)
         return " ".join(["llmbench import", *files, "--out", shlex.quote(run_set.folder.name)])
-    written = [origin for origin in run_set.origins.values() if not origin.startswith("--set")]
+    written = [origin for origin in run_set.origins.values() if not origin.startswith("--")]
     path = written[0].rpartition(":")[0] if written else "scenario.yaml"
     overrides = [f"--set {shlex.quote(override)}" for override in run_set.overrides]
-    return " ".join(["llmbench run", shlex.quote(path), *overrides])
+    return " ".join(["llmbench run", _quoted(path), *overrides])
+
+
+def _quoted(path: str) -> str:
+    """Return a path for a shell, which expands ``~`` only where it is not quoted."""
+    below_home = path.removeprefix("~/")
+    return shlex.quote(path) if below_home == path else f"~/{shlex.quote(below_home)}"

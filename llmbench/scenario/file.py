@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from llmbench.errors import ScenarioError, printable, shown
 from llmbench.scenario import shipped
 from llmbench.scenario.cases import Case, key_paths, points, set_key
-from llmbench.scenario.mistakes import explain, place_of
+from llmbench.scenario.mistakes import at_place, explain, place_of
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.server_settings import is_server_key, own_point, with_setting
 from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
@@ -30,6 +31,48 @@ MAX_OVERRIDE = 120  # characters shown
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 Origins = dict[KeyPath, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A ``key=value`` text that replaces a key of a file, and the flag as it was typed."""
+
+    text: str
+    flag: str
+
+    @classmethod
+    def of(cls, override: str | Override) -> Override:
+        """Return an override; a text is that of ``--set``."""
+        return override if isinstance(override, Override) else cls(override, f"--set {override}")
+
+    @classmethod
+    def swept(cls, over: str) -> Override:
+        """Return ``engine.slots=4,8`` of ``--over`` as a sweep, ``sweep.engine.slots=[4,8]``."""
+        key, equals, values = over.partition("=")
+        swept = cls(f"sweep.{key.strip()}=[{values}]", f"--over {over}")
+        if not equals or not key.strip() or not values.strip():
+            raise ScenarioError(
+                f"{swept.typed}: expected KEY=VALUE,VALUE such as engine.slots=4,8,16"
+            )
+        return swept
+
+    @property
+    def typed(self) -> str:
+        """The flag as it was typed, if it is short."""
+        return printable(self.flag, MAX_OVERRIDE)
+
+    def parsed(self) -> tuple[str, Any]:
+        """Return the key, and the value read as YAML.
+
+        Raises ScenarioError when there is no ``=`` or the value is not valid YAML.
+        """
+        key, equals, value = self.text.partition("=")
+        if not equals or not key.strip():
+            raise ScenarioError(f"{self.typed}: expected KEY=VALUE, for example --set load.rate=8")
+        try:
+            return key.strip(), compose(value).plain()
+        except YamlTextError as error:
+            raise ScenarioError(f"{self.typed}: the value is not valid YAML: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +95,26 @@ class Source:
         return {".".join(map(str, at)): place for at, place in self.origins.items() if at}
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
+def load(path: str | Path, overrides: Iterable[str | Override] = ()) -> Source:
     """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
 
     A name that is no file, such as ``default``, is that of a scenario that ships with llmbench.
+    Places have this name, or the path of a file without the folders that are of this machine only.
     Raises ScenarioError with the file, line and key, what was expected and found, and, for an
     unknown key, the closest valid one.
     """
-    path, overrides = _located(Path(path)), tuple(overrides)
-    text = _read(path)
-    spec, origins = _parse(text, path)
-    scenario, cases = _expanded(spec, origins, overrides)
-    return Source(text, spec, origins, overrides, scenario, cases)
+    path, given = Path(path), [Override.of(override) for override in overrides]
+    located = _located(path)
+    text = _read(located)
+    spec, origins = _parse(text, _named(path) if located == path else path.as_posix())
+    scenario, cases = _expanded(spec, origins, given)
+    return Source(text, spec, origins, tuple(each.text for each in given), scenario, cases)
 
 
 def of_spec(
     spec: dict[str, Any],
     origins: Origins,
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str | Override] = (),
     comments: Mapping[str, str] = MappingProxyType({}),
 ) -> Source:
     """Return a scenario that is in no file, from plain data and where its keys were set.
@@ -82,32 +127,23 @@ def of_spec(
 
 
 def _expanded(
-    spec: dict[str, Any], origins: Origins, overrides: Iterable[str]
+    spec: dict[str, Any], origins: Origins, overrides: Iterable[str | Override]
 ) -> tuple[Scenario, tuple[Case, ...]]:
     """Apply overrides to plain data; return its validated scenario and cases."""
     for override in overrides:
-        _apply(override, spec, origins)
+        _apply(Override.of(override), spec, origins)
     scenario = _validate(spec, origins)
     return scenario, _cases(spec, scenario, origins)
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``load.rate=8`` into its key and its value, read as YAML.
-
-    Raises ScenarioError when there is no ``=`` or the value is not valid YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ScenarioError(f"{_typed(text)}: expected KEY=VALUE, for example --set load.rate=8")
-    try:
-        return key.strip(), compose(value).plain()
-    except YamlTextError as error:
-        raise ScenarioError(f"{_typed(text)}: the value is not valid YAML: {error}") from None
-
-
-def _typed(override: str) -> str:
-    """Return an override as it was typed, if it is short."""
-    return printable(f"--set {override}", MAX_OVERRIDE)
+def _named(path: Path) -> str:
+    """Return a path relative to the working directory, or else without the home folder."""
+    if not path.is_absolute():
+        return str(path)
+    for folder, start in ((Path.cwd(), ""), (os.path.expanduser("~"), "~/")):  # noqa: PTH111 (without an error if there is none)
+        if path.is_relative_to(folder):
+            return f"{start}{path.relative_to(folder)}"
+    return str(path)
 
 
 def _located(path: Path) -> Path:
@@ -163,7 +199,7 @@ def _decoded(content: bytes, path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], Origins]:
+def _parse(text: str, path: str) -> tuple[dict[str, Any], Origins]:
     try:
         root = compose(text)
     except YamlTextError as error:
@@ -177,16 +213,16 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], Origins]:
     return spec, origins
 
 
-def _apply(override: str, spec: dict[str, Any], origins: Origins) -> None:
-    key, value = parse_override(override)
+def _apply(override: Override, spec: dict[str, Any], origins: Origins) -> None:
+    key, value = override.parsed()
     try:
         set_key(spec, key, value)
     except ValueError as error:
-        raise ScenarioError(f"{_typed(override)}: {error}") from None
+        raise ScenarioError(f"{override.typed}: {error}") from None
     for at in key_paths(key, spec):
         for replaced in [place for place in origins if place[: len(at)] == at]:
             del origins[replaced]
-        origins[at] = _typed(override)
+        origins[at] = override.typed
 
 
 def _validate(spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> Scenario:
@@ -227,8 +263,13 @@ def _case_spec(
         try:
             set_key(case_spec, key, value)
         except ValueError as error:
-            raise ScenarioError(f"{_swept(key, origins)}: sweep.{key}: {error}") from None
+            raise ScenarioError(f"{_at_sweep(origins, key)}{error}") from None
     return case_spec
+
+
+def _at_sweep(origins: Origins, *key: str) -> str:
+    at = ("sweep", *key)
+    return at_place(place_of(origins, at), ".".join(at))
 
 
 def _swept(key: str, origins: Origins) -> str:
@@ -241,7 +282,7 @@ def _refuse_server_keys(spec: dict[str, Any], scenario: Scenario, origins: Origi
         try:
             with_setting(spec["backends"], key, None)
         except ValueError as error:
-            raise ScenarioError(f"{_swept(key, origins)}: sweep.{key}: {error}") from None
+            raise ScenarioError(f"{_at_sweep(origins, key)}{error}") from None
 
 
 def _refuse_many(scenario: Scenario, origins: Origins) -> None:
@@ -252,8 +293,8 @@ def _refuse_many(scenario: Scenario, origins: Origins) -> None:
     if cases > MAX_CASES:
         number = f"{cases:,}" if cases < MAX_SHOWN else "over a billion"
         raise ScenarioError(
-            f"{place_of(origins, ('sweep',))}: sweep: found {number} cases (every backend at every"
-            f" combination of values); at most {MAX_CASES:,} are possible, list fewer values"
+            f"{_at_sweep(origins)}found {number} cases (every backend at every combination of "
+            f"values); at most {MAX_CASES:,} are possible, list fewer values"
         )
     if cases * scenario.repeats > MAX_RUNS:
         raise ScenarioError(

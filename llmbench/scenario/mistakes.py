@@ -24,10 +24,24 @@ DOTTED_KEY = re.compile(r"([\w-]+(?:\.[\w-]+)*): ")
 
 
 def place_of(origins: Mapping[KeyPath, str], at: KeyPath) -> str:
-    """Return where a key was set (file and line, or override), or else its closest parent."""
+    """Return where a key was set (file and line, or override).
+
+    If nothing set it as a whole, return where one of its keys was set, or else its closest parent.
+    """
+    if at not in origins:
+        inner = (place for key, place in origins.items() if at and key[: len(at)] == at)
+        if place := next(inner, None):
+            return place
     while at not in origins:
         at = at[:-1]
     return origins[at]
+
+
+def at_place(place: str, key: str) -> str:
+    """Return the start of a message: a place and a key, without ``sweep`` for ``tune --over``."""
+    if place.startswith("--over "):
+        key = key.removeprefix("sweep").removeprefix(".")
+    return f"{place}: {key}: " if key else f"{place}: "
 
 
 def locate(message: str, origins: Mapping[str, str]) -> str:
@@ -69,7 +83,7 @@ def _explain(at: KeyPath, errors: Sequence[ErrorDetails], origins: Mapping[KeyPa
     if others:
         either = [reason, *(other.removeprefix("must be ") for other in others)]
         reason = " or ".join(text.removesuffix(found) for text in either) + found
-    return f"{place}: {key}: {reason}{_list_remedy(errors[0], key, place)}"
+    return f"{at_place(place, key)}{reason}{_list_remedy(errors[0], key, place)}"
 
 
 def _list_remedy(error: ErrorDetails, key: str, place: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from llmbench import plugins
+from llmbench.errors import shown
 from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
@@ -256,12 +258,15 @@ class StopOptions(plugins.Options):
     )
 
 
-def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def _sweepable(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
     for key, values in sweep.items():
         if not values:
             raise ValueError(f"{key} has no values; list at least one, or remove it")
         if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
             raise ValueError(f"{key} cannot be swept; sweep e.g. keys of model, workload or load")
+        counts = Counter(map(str, values))
+        if repeated := [value for value in values if counts[str(value)] > 1]:
+            raise ValueError(f"{key} lists {shown(repeated[0])} more than once")
     return sweep
 
 
@@ -415,7 +420,7 @@ class Scenario(plugins.Options):
     timeout: Seconds = Field(
         default=1800.0, gt=0, le=MAX_TIMEOUT, description="time limit per run, including loading"
     )
-    sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
+    sweep: Annotated[dict[str, list[Any]], AfterValidator(_sweepable)] = Field(
         default_factory=dict,
         description="lists of values by dotted key; every combination is a case",
     )

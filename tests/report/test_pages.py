@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -253,6 +254,23 @@ def test_the_commands_that_ask_again_are_exact(sample: RunSet) -> None:
         "llmbench run scenarios/sample.yaml --set load.rate=8",
         "llmbench report sample",
     ]
+
+
+@pytest.mark.parametrize(
+    ("origins", "command"),
+    [
+        ({"name": "backends:3"}, "llmbench run backends"),
+        ({"name": "~/my runs/chat.yaml:1"}, "llmbench run ~/'my runs/chat.yaml'"),
+        (
+            {"model": "--url http://host:8000", "requests": "--over x=1"},
+            "llmbench run scenario.yaml",
+        ),
+    ],
+)
+def test_a_scenario_is_named_as_it_was_typed(
+    sample: RunSet, origins: dict[str, str], command: str
+) -> None:
+    assert commands(replace(sample, origins=origins, overrides=()))[0] == command
 
 
 def test_writing_leaves_one_whole_file(sample: RunSet, tmp_path: Path) -> None:

@@ -266,6 +266,16 @@ def test_an_override_of_a_whole_part_hides_the_lines_it_replaces(chat: Path) -> 
     assert "--set load={kind: poisson, rate: 0}" in complaint(chat, "load={kind: poisson, rate: 0}")
 
 
+def test_places_have_no_folders_of_this_machine(
+    chat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(chat.parent))
+    assert scenario_file.load(chat).origins["name",] == "~/chat.yaml:1"
+    monkeypatch.chdir(chat.parent)
+    assert scenario_file.load(chat).origins["name",] == "chat.yaml:1"
+    assert scenario_file.load("./chat.yaml").origins["name",] == "chat.yaml:1"
+
+
 def test_a_missing_file_suggests_its_neighbor(chat: Path) -> None:
     assert "did you mean" in complaint(chat.with_name("chad.yaml"))
 

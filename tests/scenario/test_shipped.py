@@ -39,6 +39,10 @@ def test_a_missing_file_has_the_closest_shipped_one_as_a_hint(
     assert str(caught.value) == f"{name}: {hint}"
 
 
+def test_a_shipped_scenario_has_its_name_as_the_place() -> None:
+    assert scenario_file.load("tasks/translation").origins["name",].startswith("tasks/translation:")
+
+
 @pytest.mark.slow
 def test_a_wheel_has_the_scenarios(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
