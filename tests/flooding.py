@@ -83,7 +83,7 @@ def run_load(port: int, count: int) -> None:
     options = EndpointOptions(url="http://x", connect_timeout=300)
     target = options.target(Address(("127.0.0.1",), port))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answers = serve(target, payload, Dispatch(pool, users, stop), MonotonicClock()).answers
+    answers = [*serve(target, payload, Dispatch(pool, users, stop), MonotonicClock()).answers]
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     kinds = Counter(f"{a.request.text}: {a.fault.kind if a.fault else None}" for a in answers)
     result = {"answers": len(answers), "kinds": kinds}

@@ -203,6 +203,11 @@ class Dispatch:
         )
 
     @property
+    def requests(self) -> Iterable[Request]:
+        """All requests again, without later turns, in the order of their ids."""
+        return self._all
+
+    @property
     def due_times(self) -> list[float]:
         """The due times known so far, ascending."""
         return sorted(entry.due for entry in self._due)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,7 @@ class _LoadGenDispatch(Dispatch):
         self._issued: SimpleQueue[tuple[Any, float]] = SimpleQueue()
         self._loadgen: Future[None] | None = None
         self._samples: dict[int, int] = {}
+        self._indices = array("l")
 
     # -- LoadGen's side ----------------------------------------------------------------------------
 
@@ -164,6 +166,10 @@ class _LoadGenDispatch(Dispatch):
     # -- the backend's side ------------------------------------------------------------------------
 
     @property
+    def requests(self) -> Iterable[Request]:
+        return [replace(self._pool[index], id=n) for n, index in enumerate(self._indices)]
+
+    @property
     def total(self) -> int | None:
         return self._bounds.requests
 
@@ -184,6 +190,7 @@ class _LoadGenDispatch(Dispatch):
             sample, at = self._issued.get()
             request = replace(self._pool[sample.index], id=len(self._samples))
             self._samples[request.id] = sample.id
+            self._indices.append(sample.index)
             self.add(at - self._origin, request)
         return super().take_due(now)
 

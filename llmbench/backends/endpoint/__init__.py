@@ -143,7 +143,7 @@ class _EndpointServer(Server):
     excess: Sequence[tuple[int, int]] = ()
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
-    kept: Sequence[Answer] = ()
+    kept: dict[int, Output] = field(default_factory=dict)
 
     def new_clock(self) -> MonotonicClock:
         """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
@@ -181,16 +181,22 @@ class _EndpointServer(Server):
         tokenizer = models.load_tokenizer(self.context.model)
         urls = [redact(upstream.url) for upstream in self.target.upstreams]
         builder = RecordBuilder(self.context, tokenizer, self.count.template, urls)
-        records = [builder.record(answer) for answer in served.answers]
+        self.kept = {}
+        records = [self._record(answer, builder) for answer in served.answers]
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
         self.length_errors, self.excess = builder.length_errors, builder.excess
-        self.kept = served.answers if self.context.keep_answers else ()
         return records
+
+    def _record(self, answer: Answer, builder: RecordBuilder) -> Record:
+        record = builder.record(answer)
+        if self.context.keep_answers and not answer.fault:
+            self.kept[record.request_id] = _output(answer)
+        return record
 
     def answers(self) -> Mapping[int, Output]:
         """Return the texts of the complete responses of the load."""
-        return {answer.request.id: _output(answer) for answer in self.kept if not answer.fault}
+        return self.kept
 
     def answer_alone(self, requests: Sequence[Request]) -> list[Output]:
         """Send requests one by one, with an empty prompt cache if the load began with one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
 from llmbench.backends.endpoint.server_facts import ServerFacts
@@ -65,6 +65,11 @@ class Answer:
         return "" if self.first_content is None else self._text_from(self.reasoning_chunks)
 
     @property
+    def spoken(self) -> str:
+        """The part of the response that later turns continue: all but its reasoning."""
+        return "".join(self.texts[self.reasoning_chunks :])
+
+    @property
     def written(self) -> str:
         """The text of the response with its reasoning, without tool calls."""
         return self._text_from(0)
@@ -102,10 +107,6 @@ class Answer:
                 f"{counted} of {requested} tokens; the server ended the "
                 "response early; set `stop_at_eos: true` to allow this",
             )
-
-    def plain(self) -> Answer:
-        """Return a copy without the transfer's state, which can be sent to the parent process."""
-        return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
 
     def finish(self, tokens: int) -> Finish:
         """Return the finish reason of a response with ``tokens`` output tokens."""

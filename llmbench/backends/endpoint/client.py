@@ -14,6 +14,7 @@ import numpy as np
 
 from llmbench.backends.endpoint import addresses, limits
 from llmbench.backends.endpoint.addresses import OTHER_SOURCES, NoLocalResourceError
+from llmbench.backends.endpoint.answer_log import AnswerLog
 from llmbench.backends.endpoint.balancing import Balance, Balancer, Upstream, balancer
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.in_flight import InFlight, LoadConnection
@@ -80,6 +81,7 @@ class Client:
     """Sends the requests of a load from one event loop.
 
     ``payload`` returns the bytes of a request to one of the servers, including the HTTP head.
+    ``answers`` gets each request with its response as soon as it has completed or failed.
     ``counts`` has the numbers of opened connections, of those from other loopback addresses than
     127.0.0.1, of retries and of stale connections (idle ones that the server had closed, whose
     requests were sent again). ``lag`` bounds how late the event loop stamps what it reads.
@@ -90,7 +92,7 @@ class Client:
     clock: Clock
     on_progress: Callable[[], None]
     connect: Connect
-    exchanges: list[Exchange] = field(default_factory=list)
+    answers: AnswerLog = field(default_factory=AnswerLog)
     counts: Counter[str] = field(default_factory=Counter)
     lag: LoopLag = field(default_factory=LoopLag)
     balancer: Balancer = field(init=False)
@@ -102,7 +104,7 @@ class Client:
     _late_for: int = 0
     _excess_bytes: int = 0
 
-    async def serve(self, dispatch: Dispatch) -> list[Exchange]:
+    async def serve(self, dispatch: Dispatch) -> None:
         """Send every request when it is due; return when all have completed or failed."""
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
@@ -123,7 +125,6 @@ class Client:
             await self._finished
         finally:
             self._close()
-        return self.exchanges
 
     @property
     def spun_seconds(self) -> float:
@@ -247,11 +248,11 @@ class Client:
             return
         exchange.release()
         self._excess_bytes += exchange.excess_bytes
-        self.exchanges.append(exchange)
         now = exchange.done_at or self.clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
         self.on_progress()
         self._send_due()
+        self.answers.add(exchange)
 
     def _retry(self, exchange: Exchange) -> bool:
         """Send a failed request again later; return False if that is after its time limits."""
@@ -321,6 +322,7 @@ class Client:
         self._next_check.cancel()
         for connection in chain.from_iterable(self._idle):
             connection.close()
+        self.answers.close()
 
 
 def _retry_delay(exchange: Exchange) -> float:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.answer_log import AnswerLog, LoggedAnswers
 from llmbench.backends.endpoint.balancing import Upstream
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.measured_serve import Served, merged
@@ -26,6 +27,7 @@ from llmbench.loads.stopping import Stop
 
 MODULE = f"{__package__}.client_process"
 READY = "ready"
+END = b""  # of a client's answers
 START_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A message from a client process: its progress, or its result."""
+    """A message from a client process: its progress, or its result, before its answers."""
 
     progress: Progress | None = None
     served: Served | None = None
@@ -126,16 +128,19 @@ class ClientPool:
             child.send(Work.of(dispatch.shard(index, len(children)), clock, payload))
         before = dict.fromkeys(children, NOTHING_YET)
         served: dict[Child, Served] = {}
+        logs: dict[Child, AnswerLog] = {}
         while waiting := [child for child in children if child not in served]:
             for child in child_process.ready(waiting):
                 report = _received(child, Report)
                 if report.served:
                     served[child] = report.served
+                    logs[child] = _received_answers(child)
                 elif report.progress:
                     dispatch.add_progress(before[child], report.progress)
                     before[child] = report.progress
                     on_progress()
-        result = merged([served[child] for child in children])
+        answers = LoggedAnswers([logs[child] for child in children], dispatch.requests)
+        result = merged([served[child] for child in children], answers)
         dispatch.conclude(result.summary)
         return result
 
@@ -157,8 +162,22 @@ def start_clients(options: EndpointOptions, target: Target) -> Iterator[ClientPo
 
 
 def _received(child: Child, kind: type[T]) -> T:
-    try:
+    with _reading():
         return child.receive(kind)
+
+
+def _received_answers(child: Child) -> AnswerLog:
+    log = AnswerLog()
+    with _reading():
+        for chunk in iter(child.receive_bytes, END):
+            log.extend(chunk)
+    return log
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
     except EOFError:
         raise MeasurementError(
             "endpoint: a client process exited early, perhaps out of memory; free some memory, or "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from llmbench.backends.endpoint.client_pool import READY, Job, Report, Work
+from llmbench.backends.endpoint.answer_log import AnswerLog
+from llmbench.backends.endpoint.client_pool import END, READY, Job, Report, Work
 from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.environment import child_process
 
@@ -28,9 +29,12 @@ def main() -> None:
             last = now
             parent.send(Report(progress=dispatch.progress()))
 
-    served = serve(target, work.payload, dispatch, work.clock, progress)
-    answers = [answer.plain() for answer in served.answers]
-    parent.send(Report(served=replace(served, answers=answers)))
+    log = AnswerLog()
+    served = serve(target, work.payload, dispatch, work.clock, progress, log=log)
+    parent.send(Report(served=replace(served, answers=())))
+    for chunk in log.chunks():
+        parent.send_bytes(chunk)
+    parent.send_bytes(END)
 
 
 if __name__ == "__main__":

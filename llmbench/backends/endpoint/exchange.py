@@ -219,8 +219,7 @@ class Exchange(GrowingAnswer):
         if self.fault or not self.stamps:
             return RequestOutcome(succeeded=False)
         # reasoning is not part of the conversation
-        is_continued = self.request.is_continued
-        answer = "".join(self.texts[self.reasoning_chunks :]) if is_continued else ""
+        answer = self.spoken if self.request.is_continued else ""
         tokens = self.counted or len(self.texts)
         return RequestOutcome(
             first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 
 HEARTBEAT_SECONDS = 0.01
@@ -19,7 +20,7 @@ class LoopLag:
     """
 
     next_beat: float = 0.0
-    beats: list[float] = field(default_factory=list)
+    beats: array[float] = field(default_factory=lambda: array("d"))
     _busy_since: float = 0.0
     _ended: float = float("-inf")
 

@@ -6,13 +6,14 @@ import asyncio
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import uvloop
 
 from llmbench.backends.endpoint.answer import Answer
+from llmbench.backends.endpoint.answer_log import AnswerLog, LoggedAnswers
 from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target, connect
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.loads.clock import Clock
@@ -31,7 +32,7 @@ class Served:
     waiting, and ``core_share`` for everything else.
     """
 
-    answers: Sequence[Answer]
+    answers: Iterable[Answer]
     counts: dict[str, int]
     summary: LoadSummary
     cost: dict[str, float | None]
@@ -45,10 +46,15 @@ def serve(
     on_progress: Callable[[], None] = lambda: None,
     *,
     connect: Connect = connect,
+    log: AnswerLog | None = None,
 ) -> Served:
-    """Send the requests of a load from this process, and measure the client's lag and CPU time."""
+    """Send the requests of a load from this process, and measure the client's lag and CPU time.
+
+    The answers are appended to ``log``, by default a new one.
+    """
     _raise_file_limit()
-    client = Client(target, payload, clock, on_progress, connect)
+    log = log or AnswerLog()
+    client = Client(target, payload, clock, on_progress, connect, log)
     with frozen_gc() as collections:
         began, cpu_began = time.monotonic(), time.process_time()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -61,29 +67,28 @@ def serve(
     client.counts["gc_collections"] = len(collections)
     for server, times in client.balancer.refusals.items():
         client.counts[f"{REFUSED}{server}"] = times
-    return Served(client.exchanges, client.counts, dispatch.summary, shares | _lags(client))
+    answers = LoggedAnswers([log], dispatch.requests)
+    return Served(answers, client.counts, dispatch.summary, shares | _lags(client))
 
 
 def _lags(client: Client) -> dict[str, float | None]:
-    exchanges = client.exchanges
     return {
         "loop_lag_p99": _p99(client.lag.beats),
-        "send_lag_p99": _p99([exchange.begun - exchange.due for exchange in exchanges]),
-        "ttft_p99": _p99([e.stamps[0] - e.begun for e in exchanges if e.stamps]),
+        "send_lag_p99": _p99(client.answers.send_lags),
+        "ttft_p99": _p99(client.answers.ttfts),
     }
 
 
-def _p99(sample: list[float]) -> float | None:
+def _p99(sample: Sequence[float]) -> float | None:
     return float(np.percentile(sample, PERCENT)) if sample else None
 
 
-def merged(parts: Sequence[Served]) -> Served:
+def merged(parts: Sequence[Served], answers: Iterable[Answer]) -> Served:
     """Merge the results of several client processes; each cost is their maximum."""
     cost = {
         name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
         for name in parts[0].cost
     }
-    answers = [answer for part in parts for answer in part.answers]
     counts = sum((Counter(part.counts) for part in parts), Counter[str]())
     summary = LoadSummary()
     for part in parts:

@@ -15,6 +15,7 @@ from truth_servers import serving, truth
 
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.answer_log import LoggedAnswers
 from llmbench.backends.endpoint.balancing import Balance, Upstream
 from llmbench.backends.endpoint.client import Client, Target
 from llmbench.loads.abandonment import Abandonment
@@ -147,5 +148,7 @@ def test_a_user_gives_up_while_the_connection_is_being_opened() -> None:
         retries=3, connect_timeout=600.0, first_token_timeout=600.0, total_timeout=600.0,
     )  # fmt: skip
     client = Client(target, lambda *_: b"", MonotonicClock(), lambda: None, never)
-    (exchange,) = asyncio.run(client.serve(load(request(0, patience=SOON))))
-    assert (exchange.finish(0), ended) == ("abandoned", ["canceled"])
+    pool = [request(0, patience=SOON)]
+    asyncio.run(client.serve(load(*pool)))
+    (answer,) = LoggedAnswers([client.answers], pool)
+    assert (answer.finish(0), ended) == ("abandoned", ["canceled"])
