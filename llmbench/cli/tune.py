@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from llmbench.cli import interrupts, options, output
 
 if TYPE_CHECKING:
-    from llmbench.campaign.tuning import Objective, Trial
+    from llmbench.analysis.front import Better
+    from llmbench.analysis.halving import Trial
     from llmbench.report.tuning import Settings
     from llmbench.scenario.file import Source
 
@@ -72,19 +73,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search the settings, write the report and print the result."""
+    from llmbench.analysis.halving import FIRST
     from llmbench.campaign import plan
-    from llmbench.campaign.tuning import FIRST, Tuner, search
+    from llmbench.campaign.tuning import Tuner, tune
     from llmbench.cli.progress import choose_observer
     from llmbench.report.tuning import settings_of
     from llmbench.runs import store
+    from llmbench.runs.search import Search
     from llmbench.scenario import file as scenario_file
 
-    objective, against = _objective(arguments), [_metric(name) for name in arguments.against]
+    metric, better = _objective(arguments)
+    against = tuple(map(_metric, arguments.against))
     budget = Budget.of(arguments.budget)
     _check(arguments)
     swept = map(scenario_file.Override.swept, arguments.over)
     source = scenario_file.load(arguments.scenario, [*arguments.set, *swept])
-    _check_settings(source, objective)
+    _check_settings(source, metric)
     folder = _begun(arguments, source)
     with (
         output.locked(folder),
@@ -94,21 +98,23 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             plan.probe(source.cases, source.places)
         cases = {case.name: case for case in source.cases}
+        asked = Search(
+            metric=metric,
+            better=better,
+            settings=tuple(cases),
+            against=against,
+            seed=source.scenario.seed,
+            first=max(FIRST, source.scenario.repeats),
+            budget=arguments.budget,
+            seconds=run_set.search.seconds if run_set.search else 0.0,
+        )
         with choose_observer(quiet=arguments.quiet) as observer:
-            tuner = Tuner(run_set, cases, objective.metric, observer)
-            tuning = search(
-                tuner,
-                list(cases),
-                objective,
-                seed=source.scenario.seed,
-                first=max(FIRST, source.scenario.repeats),
-                has_budget=budget.allows,
-                on_rung=_printer(arguments),
-            )
+            tuner = Tuner(run_set, cases, metric, observer, budget.allows)
+            ended = tune(tuner, asked, _printer(arguments))
         stored = store.read(folder)
         page = output.write_report(stored)
-    settings = settings_of(tuning, stored, against)
-    _print(arguments, settings, Cost(tuning.runs, tuner.measured, budget.spent), page)
+    settings = settings_of(stored, ended)
+    _print(arguments, settings, Cost(tuner.runs, tuner.new, budget.spent), page)
     return int(not settings.is_decided)
 
 
@@ -182,9 +188,9 @@ def _metric(name: str) -> str:
     return key
 
 
-def _objective(arguments: argparse.Namespace) -> Objective:
+def _objective(arguments: argparse.Namespace) -> tuple[str, Better]:
+    """Return the metric and its better direction, which must be the one that was asked for."""
     from llmbench.analysis.metrics import METRICS
-    from llmbench.campaign.tuning import Objective
     from llmbench.errors import InputError
 
     metric = _metric(arguments.maximize or arguments.minimize)
@@ -193,7 +199,7 @@ def _objective(arguments: argparse.Namespace) -> Objective:
         raise InputError(f"--maximize {arguments.maximize}: lower is better; use --minimize")
     if arguments.minimize and better == "higher":
         raise InputError(f"--minimize {arguments.minimize}: higher is better; use --maximize")
-    return Objective(metric, "higher" if arguments.maximize else "lower")
+    return metric, "higher" if arguments.maximize else "lower"
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -203,7 +209,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--resume needs --out, the folder of the interrupted search")
 
 
-def _check_settings(source: Source, objective: Objective) -> None:
+def _check_settings(source: Source, metric: str) -> None:
     from llmbench.errors import InputError
 
     if len(source.cases) < 2:  # noqa: PLR2004 (to choose from)
@@ -211,7 +217,7 @@ def _check_settings(source: Source, objective: Objective) -> None:
             "tune: the scenario has one setting; add values to choose from, such as "
             "--over engine.slots=4,8,16"
         )
-    if objective.metric in NEED_SLO and not source.scenario.slo:
+    if metric in NEED_SLO and not source.scenario.slo:
         raise InputError(
             "tune: the scenario has no `slo`, which goodput needs; set an objective, for example "
             "--set slo.ttft_p99='500 ms'"

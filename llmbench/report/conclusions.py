@@ -9,6 +9,7 @@ from llmbench.report import costs, job_times, objectives
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import under_load
+from llmbench.report.tuning import searched
 from llmbench.report.wording import named
 from llmbench.scenario.cases import case_name
 from llmbench.units import parse_rate
@@ -31,11 +32,13 @@ def completeness(results: Results) -> str:
 def answer(results: Results) -> list[str]:
     """Return the sentences that lead a report, in the order of a reader's questions.
 
-    What was attained of the objectives, which case is faster and by how much, whether its answers
-    are those without load, how long jobs took, what it costs in quality, memory and energy, what
-    did not fit in memory, and which cases have no results.
+    Which setting a search found, what was attained of the objectives, which case is faster and by
+    how much, whether its answers are those without load, how long jobs took, what it costs in
+    quality, memory and energy, what did not fit in memory, and which cases have no results.
     """
+    settings = searched(results.run_set)
     return [
+        *([settings.conclusion] if settings else []),
         *objectives.sentences(results),
         *headline(results),
         *under_load.sentences(results),

@@ -18,6 +18,7 @@ from llmbench.report import interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import queue, soak
+from llmbench.report.tuning import searched
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
@@ -86,13 +87,16 @@ class RunSet:
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
-    The sentences of the answer, the harness validity, the metrics by case, and by request class,
-    model that requests name and server of a backend, the interactivity front of a sweep, the prompt
-    cache along the jobs of agents, and the drifts of long runs.
+    The sentences of the answer, the search for the best settings (null without one), the harness
+    validity, the metrics by case, and by request class, model that requests name and server of a
+    backend, the interactivity front of a sweep, the prompt cache along the jobs of agents, and the
+    drifts of long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
+    settings = searched(stored)
     return {
         "answer": answer(results_of(stored)),
+        "search": settings and settings.as_dict(),
         "harness": judged,
         "summary": summary_rows(stored),
         "request_classes": _by_part(stored, "request_class"),

@@ -28,6 +28,7 @@ from llmbench.report.sections import (
     profiled,
     ratios,
     roofline,
+    search,
     server,
     slowest_requests,
     soak,
@@ -81,8 +82,10 @@ def _content(results: Results) -> dict[str, Any]:
         "scenario": scenario_text.described(results),
         "is_open_loop": scenario_text.is_open_loop(results),
         "commands": scenario_text.commands(results.run_set),
+        "overrides": scenario_text.overrides(results.run_set),
         "findings": [(f, findings.scope(f, results)) for f in findings.find(results)],
         "ratios": ratios.chart(results),
+        "search": search.section(results),
         "headline": overview.headline(results),
         "latencies": [
             (key, charts.latency_ecdf(results, key), overview.ladder(results, key))

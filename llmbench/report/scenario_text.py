@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llmbench.report.results import CaseResults, Results
@@ -151,8 +151,27 @@ def _first_command(run_set: RunSet) -> str:
         return " ".join(["llmbench import", *files, "--out", shlex.quote(run_set.folder.name)])
     written = [origin for origin in run_set.origins.values() if not origin.startswith("--")]
     path = written[0].rpartition(":")[0] if written else "scenario.yaml"
-    overrides = [f"--set {shlex.quote(override)}" for override in run_set.overrides]
-    return " ".join(["llmbench run", _quoted(path), *overrides])
+    flags = overrides(run_set)
+    if search := run_set.search:
+        goal = "--maximize" if search.better == "higher" else "--minimize"
+        against = [f"--against {metric}" for metric in search.against]
+        budget = [f"--budget {shlex.quote(search.budget)}"] if search.budget else []
+        asked = [goal, search.metric, *flags, *against, *budget]
+        return " ".join(["llmbench tune", _quoted(path), *asked])
+    return " ".join(["llmbench run", _quoted(path), *flags])
+
+
+def overrides(run_set: RunSet) -> list[str]:
+    """Return the overrides as flags for a shell: ``--over`` of a search, or ``--set``."""
+    return [_flag(override, run_set.origins) for override in run_set.overrides]
+
+
+def _flag(override: str, origins: Mapping[str, str]) -> str:
+    typed = origins.get(override.partition("=")[0], "")
+    if typed.startswith("--over "):
+        key, _, values = override.removeprefix("sweep.").partition("=")
+        return f"--over {shlex.quote(f'{key}={values[1:-1]}')}"
+    return f"--set {shlex.quote(override)}"
 
 
 def _quoted(path: str) -> str:

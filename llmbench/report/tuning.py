@@ -1,22 +1,23 @@
-"""The result of a search for the best settings: a sentence, a table and the fronts."""
+"""The result of a search for the best settings: a sentence, tables and the fronts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from llmbench.analysis.front import Better, Standing, standings
+from llmbench.analysis.halving import Trial, Tuning, ranked, replay
 from llmbench.analysis.metrics import METRICS, across
 from llmbench.analysis.values import Estimate
-from llmbench.campaign.tuning import Trial, Tuning
 from llmbench.report import table
 from llmbench.report.table import Cell, Column, Table, show, show_interval
 from llmbench.report.wording import listed
 from llmbench.runs.caveats import Caveat, message_of_all
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import RunSet
+from llmbench.runs.search import Search
 
 LATENCY, THROUGHPUT = "e2e_p50", "output_tokens_per_second"
 ENERGY = "energy_joules_per_output_token"
@@ -27,18 +28,22 @@ NOTE = (
 )
 
 
-def settings_of(tuning: Tuning, stored: RunSet, against: Sequence[str]) -> Settings:
-    """Return the settings of a search with all their metrics.
+def searched(stored: RunSet) -> Settings | None:
+    """Return the settings of a run set's search; None without one, or if its metric is unknown."""
+    search = stored.search
+    return settings_of(stored, search) if search and search.metric in METRICS else None
 
-    ``against`` are the metrics of the fronts; by default a latency (or the throughput, if the
-    objective is a latency) and, if measured, energy per token.
-    """
+
+def settings_of(stored: RunSet, search: Search) -> Settings:
+    """Return the settings of a search with all their metrics."""
+    tuning = replay(stored, search)
     by_case = stored.by_case()
     estimates = {case: across(runs) for case, runs in by_case.items()}
     points = {name: case.point for name, case in stored.cases.items()}
-    chosen = list(against) or _default(tuning.objective.metric, estimates)
-    doubts = {case: found for case, runs in by_case.items() if (found := _doubts(runs))}
-    return Settings(tuning, estimates, points, chosen, doubts)
+    known = [metric for metric in search.against if metric in METRICS]
+    against = known or _default(search.metric, estimates)
+    doubts = {case: messages for case, runs in by_case.items() if (messages := _doubts(runs))}
+    return Settings(tuning, search, estimates, points, against, doubts)
 
 
 def _doubts(runs: Sequence[Run]) -> list[str]:
@@ -50,6 +55,7 @@ def _doubts(runs: Sequence[Run]) -> list[str]:
 
 
 def _default(metric: str, estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Return a latency (the throughput for a latency) and, if measured, energy per token."""
     first = THROUGHPUT if METRICS[metric].unit == "s" else LATENCY
     metered = any(of[ENERGY].value is not None for of in estimates.values())
     return [one for one in (first, *([ENERGY] if metered else [])) if one != metric]
@@ -63,6 +69,7 @@ class Settings:
     """
 
     tuning: Tuning
+    search: Search
     estimates: Mapping[str, Mapping[str, Estimate]]
     points: Mapping[str, dict[str, Any]]
     against: Sequence[str]
@@ -91,7 +98,9 @@ class Settings:
             return f"No setting has a value of {self.label}."
         sentence = self._of_outcome(left)
         if reasons := dict.fromkeys(r for trial in left for r in trial.limited):
-            return f"{sentence} llmbench itself did not keep up: {'; '.join(reasons)}."
+            sentence += f" llmbench itself did not keep up: {'; '.join(reasons)}."
+        if self.doubts:
+            sentence += " Other programs disturbed runs, so nothing is recommended."
         return sentence
 
     def _of_outcome(self, left: Sequence[Trial]) -> str:
@@ -105,8 +114,9 @@ class Settings:
                 return f"The remaining settings are equal in every repeat: {figures}; also {names}."
             case "undecided":
                 return f"No significant difference between the best, {figures}, and {names}."
-            case _:
-                return f"The budget is spent. So far the best is {figures}; not dropped: {names}."
+            case outcome:
+                why = "The budget is spent" if outcome == "budget" else "The search was interrupted"
+                return f"{why}. So far the best is {figures}; not dropped: {names}."
 
     def _figure(self, trial: Trial) -> str:
         estimate = self.tuning.objective.estimate(trial.values)
@@ -133,7 +143,8 @@ class Settings:
     def ordered(self) -> list[Trial]:
         """The settings: those left, the best first, then the others, the last dropped first."""
         dropped = [trial for trial in self.tuning.trials if trial.status != "left"]
-        return [*self.tuning.left, *sorted(dropped, key=lambda trial: -(trial.rung or 0))]
+        by_value = ranked(dropped, self.tuning.objective)
+        return [*self.tuning.left, *sorted(by_value, key=lambda trial: -(trial.rung or 0))]
 
     @property
     def table(self) -> Table:
@@ -156,7 +167,7 @@ class Settings:
             table.count(len(trial.values)),
             table.of_value(estimate, METRICS[metric].unit),
             *(self._cell(trial, other) for other in self.against),
-            Cell(self._result(trial)),
+            Cell(self._result(trial), detail=self._beaten(trial)),
         )
 
     def _cell(self, trial: Trial, metric: str) -> Cell:
@@ -172,6 +183,40 @@ class Settings:
             return f"beaten after rung {trial.rung}"
         *_, reason = trial.reason.splitlines()  # of a server's log, if it did not start
         return f"failed: {reason}" if trial.status == "failed" else f"unknown: {reason}"
+
+    def _beaten(self, trial: Trial) -> str:
+        """Return both intervals by which a setting was dropped; empty if it was not beaten."""
+        if trial.beaten is None:
+            return ""
+        return f"{self._interval(trial.beaten.own)}; best {self._interval(trial.beaten.best)}"
+
+    def _interval(self, estimate: Estimate) -> str:
+        unit = METRICS[self.tuning.objective.metric].unit
+        if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
+            return show(estimate.value or 0.0, unit)
+        return show_interval(estimate.low, estimate.high, unit)
+
+    @property
+    def rungs(self) -> Table:
+        """One row per rung: its runs, and the settings left and dropped after it."""
+        columns = (
+            Column("rung", numeric=False),
+            Column("runs of a setting"),
+            Column("runs in all"),
+            Column("settings left"),
+            Column("dropped", numeric=False),
+        )
+        rows = tuple(
+            (
+                Cell(str(number)),
+                table.count(rung.runs_each),
+                table.count(rung.runs),
+                table.count(rung.left),
+                Cell("; ".join(rung.dropped) or "none"),
+            )
+            for number, rung in enumerate(self.tuning.rungs, start=1)
+        )
+        return Table("Rungs", columns, rows)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -218,7 +263,9 @@ class Settings:
             "outcome": self.tuning.outcome,
             "best": self.tuning.left[0].setting if self.is_decided else None,
             "conclusion": self.conclusion,
-            "rungs": self.tuning.rungs,
+            "budget": self.search.budget,
+            "rungs": [asdict(rung) for rung in self.tuning.rungs],
+            "cost": {"runs": self.tuning.runs, "seconds": self.search.seconds},
             "settings": [self._setting(trial) for trial in self.ordered],
         }
 
@@ -230,6 +277,12 @@ class Settings:
             "status": trial.status,
             "dropped_after_rung": trial.rung,
             "reason": trial.reason or None,
+            "beaten_by": trial.beaten
+            and {
+                "setting": trial.beaten.by,
+                "interval": _interval(trial.beaten.best),
+                "own_interval": _interval(trial.beaten.own),
+            },
             "harness": list(trial.limited),
             "doubts": list(self.doubts.get(trial.setting, ())),
             "runs": len(trial.values),

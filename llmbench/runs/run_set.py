@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.search import Search
 from llmbench.scenario.cases import Case
 
 
@@ -30,12 +31,14 @@ class RunSet(Header):
 
     ``origins`` tells where each scenario key was set. ``runs`` has the stored runs, in the order of
     the plan, which is random. ``ordered`` has the names of cases in the scenario's order.
+    ``search`` is the search for the best settings that chose the plan, if any did.
     """
 
     origins: dict[str, str]
     plan: tuple[PlannedRun, ...]
     runs: tuple[Run, ...] = ()
     ordered: tuple[str, ...] = ()
+    search: Search | None = None
 
     @property
     def cases(self) -> dict[str, Case]:

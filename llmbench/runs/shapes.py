@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from llmbench.runs.checking import check_moment, check_part, check_unique
 from llmbench.runs.run import NOT_CHECKED, Answer, Failure, UnderLoad
+from llmbench.runs.search import Search
 from llmbench.scenario.cases import Case, set_key
 from llmbench.scenario.slo import Objective
 from llmbench.units import parse_rate
@@ -166,6 +167,7 @@ class Manifest(Struct):
     origins: dict[str, str]
     cases: tuple[StoredCase, ...]
     plan: tuple[_PlannedRepeat, ...]
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         check_moment(self.began_at)
@@ -174,6 +176,10 @@ class Manifest(Struct):
         check_unique("planned runs", ((run.case, run.repeat) for run in self.plan))
         if unknown := {run.case for run in self.plan} - {case.name for case in self.cases}:
             raise ValueError(f"`plan` has a run of a case that is not in `cases`: {min(unknown)!r}")
+        if self.search:
+            check_unique("settings of the search", self.search.settings)
+            if self.search.first < 1:
+                raise ValueError(f"`search.first` must be at least 1, found {self.search.first}")
 
 
 class _ModelLayer(Struct, forbid_unknown_fields=True):

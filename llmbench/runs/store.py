@@ -35,6 +35,7 @@ from llmbench.runs.old_schemas import OLDEST, upgraded_manifest, upgraded_run
 from llmbench.runs.redaction import redact, redact_all, redacted
 from llmbench.runs.run import Failure, PlannedRun, Quality, Run
 from llmbench.runs.run_set import RunSet
+from llmbench.runs.search import Search
 from llmbench.runs.series import Series, heads, heads_of, read_series, series_table
 from llmbench.runs.shapes import Head, Manifest, Outline, StoredQuality, StoredRun
 from llmbench.runs.stored_tables import read_quality, read_readings, read_records
@@ -101,10 +102,19 @@ def _is_leftover(path: Path, inner: str) -> bool:
 
 def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:
     """Add a run to the plan of a stored run set; raises InputError when it cannot be written."""
-    longer = replace(run_set, plan=(*run_set.plan, planned))
+    return _changed(run_set, plan=(*run_set.plan, planned))
+
+
+def with_search(run_set: RunSet, search: Search) -> RunSet:
+    """Store the search of a run set; raises InputError when it cannot be written."""
+    return _changed(run_set, search=search)
+
+
+def _changed(run_set: RunSet, **changes: Any) -> RunSet:
+    changed = replace(run_set, **changes)
     with _explained(run_set.folder):
-        _write_manifest(longer)
-    return longer
+        _write_manifest(changed)
+    return changed
 
 
 def _write_manifest(run_set: RunSet) -> None:
@@ -116,6 +126,7 @@ def _write_manifest(run_set: RunSet) -> None:
         **redacted({name: getattr(run_set, name) for name in TEXTS}),
         "cases": [asdict(case) for case in run_set.cases.values()],
         "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
+        **({} if run_set.search is None else {"search": asdict(run_set.search)}),
     }
     write_json(run_set.folder / MANIFEST, manifest)
 
@@ -299,7 +310,7 @@ def read_plan(folder: str | Path) -> RunSet:
     cases = {case.name: case.case() for case in stored.cases}
     plan = tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan)
     labels = {name: getattr(stored, name) for name in LABELS}
-    return RunSet(folder, **labels, plan=plan, ordered=tuple(cases))
+    return RunSet(folder, **labels, plan=plan, ordered=tuple(cases), search=stored.search)
 
 
 def outlines(run_set: RunSet) -> Iterator[Outline | InputError]:

@@ -1,140 +1,20 @@
-"""The search for the best settings, on values that are known."""
+"""The command `tune`: searches on a simulated server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llmbench.analysis.values import Value
 from llmbench.campaign.process import Installation
-from llmbench.campaign.tuning import FIRST, MOST, Measured, Objective, Tuning, search
 from llmbench.cli import main
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.run import Run
-from llmbench.scenario.rng import stream
 
 Capture = pytest.CaptureFixture[str]
-HIGHEST = Objective("output_tokens_per_second", "higher")
-LOWEST = Objective("ttft_p95", "lower")
-
-
-def exactly(**values: float) -> Callable[[str, int], Measured]:
-    """Settings without noise."""
-    return lambda setting, _: Measured(Value(values[setting], 1))
-
-
-def noisy(share: float, seed: int = 0, /, **values: float) -> Callable[[str, int], Measured]:
-    """Settings whose runs differ by a relative standard deviation."""
-
-    def measure(setting: str, repeat: int) -> Measured:
-        rng = stream(seed, f"noise of {setting} in repeat {repeat}")
-        return Measured(Value(values[setting] * float(rng.lognormal(0, share)), 1))
-
-    return measure
-
-
-def counts(tuning: Tuning) -> dict[str, int]:
-    return {trial.setting: len(trial.runs) for trial in tuning.trials}
-
-
-def test_settings_without_noise_are_told_apart_in_the_first_rung() -> None:
-    tuning = search(exactly(a=1, b=3, c=2), ["a", "b", "c"], HIGHEST)
-    assert (tuning.outcome, tuning.rungs) == ("found", 1)
-    assert [trial.setting for trial in tuning.left] == ["b"]
-    assert counts(tuning) == {"a": FIRST, "b": FIRST, "c": FIRST}
-
-
-def test_the_lowest_value_can_be_the_best() -> None:
-    tuning = search(exactly(a=1, b=3, c=2), ["a", "b", "c"], LOWEST)
-    assert [trial.setting for trial in tuning.left] == ["a"]
-
-
-def test_the_runs_of_the_settings_that_are_left_double() -> None:
-    tuning = search(noisy(0.05, a=100, b=101, c=30), ["a", "b", "c"], HIGHEST)
-    assert counts(tuning)["c"] == FIRST
-    assert counts(tuning)["a"] == counts(tuning)["b"]
-    assert counts(tuning)["a"] in (2 * FIRST, 4 * FIRST, MOST)
-
-
-def test_a_setting_is_not_dropped_by_its_figure_alone() -> None:
-    tuning = search(noisy(0.5, a=100, b=101), ["a", "b"], HIGHEST)
-    assert tuning.outcome == "undecided"
-    assert counts(tuning) == {"a": MOST, "b": MOST}
-    assert all(trial.status == "left" for trial in tuning.trials)
-
-
-def test_settings_that_are_equal_in_every_repeat_end_the_search() -> None:
-    tuning = search(exactly(a=2, b=2, c=1), ["a", "b", "c"], HIGHEST)
-    assert (tuning.outcome, tuning.rungs) == ("equal", 1)
-    assert [trial.setting for trial in tuning.left] == ["a", "b"]
-
-
-def test_a_setting_that_fails_is_out_and_the_others_go_on() -> None:
-    def measure(setting: str, repeat: int) -> Measured:
-        if setting == "b":
-            return Measured(Value.unavailable("failed"), "the server exited with code 1")
-        return exactly(a=1, c=2)(setting, repeat)
-
-    tuning = search(measure, ["a", "b", "c"], HIGHEST)
-    failed = tuning.trials[1]
-    assert (failed.status, failed.rung, len(failed.runs)) == ("failed", 1, 1)
-    assert [trial.setting for trial in tuning.left] == ["c"]
-
-
-def test_a_setting_without_a_value_is_out() -> None:
-    def measure(setting: str, repeat: int) -> Measured:
-        value = Value(2.0, 1) if setting == "a" or repeat > 1 else Value.unavailable("no window")
-        return Measured(value)
-
-    tuning = search(measure, ["a", "b"], HIGHEST)
-    assert (tuning.outcome, tuning.trials[1].status) == ("found", "unknown")
-    assert tuning.trials[1].reason == "no window"
-
-
-def test_if_every_setting_fails_none_is_left() -> None:
-    tuning = search(lambda *_: Measured(Value.unavailable("f"), "f"), ["a", "b"], HIGHEST)
-    assert (tuning.outcome, tuning.left, tuning.runs) == ("failed", [], 2)
-
-
-@given(st.integers(0, 40))
-def test_the_budget_of_runs_is_kept(budget: int) -> None:
-    tuning = search(
-        noisy(0.5, a=100, b=101), ["a", "b"], HIGHEST, has_budget=lambda runs: runs < budget
-    )
-    assert tuning.runs == budget
-    assert tuning.outcome == "budget"
-
-
-def test_the_settings_of_a_repeat_are_measured_in_random_order() -> None:
-    order: list[tuple[str, int]] = []
-
-    def measure(setting: str, repeat: int) -> Measured:
-        order.append((setting, repeat))
-        return exactly(a=1, b=2, c=3, d=4)(setting, repeat)
-
-    search(measure, [*"abcd"], HIGHEST, seed=1)
-    assert [repeat for _, repeat in order] == [1] * 4 + [2] * 4 + [3] * 4
-    orders = {tuple(s for s, r in order if r == repeat) for repeat in (1, 2, 3)}
-    assert len(orders) > 1
-    assert all(sorted(names) == [*"abcd"] for names in orders)
-
-
-def test_the_best_of_settings_that_differ_by_more_than_their_noise_is_seldom_dropped() -> None:
-    """Of 60 searches, at least 57 keep the best; the intervals have a confidence of 95 %."""
-    values = {"a": 100.0, "b": 103.0, "c": 90.0, "d": 80.0}
-    searches = [search(noisy(0.03, seed, **values), [*values], HIGHEST) for seed in range(60)]
-    kept = ["b" in [trial.setting for trial in tuning.left] for tuning in searches]
-    assert sum(kept) >= 57
-
-
-# -- the command -----------------------------------------------------------------------------------
 
 SERVER: dict[str, Any] = {  # 20 ms a prefill and 5 ms a decode step, whatever the batch
     "name": "tuned",
@@ -180,7 +60,9 @@ def test_the_command_finds_the_best_number_of_slots(tmp_path: Path, capsys: Capt
     assert values[1] < values[4] < values[8]
     best = result["settings"][0]
     assert best["against"]["e2e_p50"]["standing"] == "on the front"
-    assert "tuned" in Path(result["report"]).read_text("utf-8")
+    page = Path(result["report"]).read_text("utf-8")
+    assert "Search for the best settings" in page
+    assert "llmbench tune " in page
 
 
 def test_a_search_is_resumed(tmp_path: Path, capsys: Capture) -> None:
@@ -197,6 +79,18 @@ def test_a_search_is_resumed(tmp_path: Path, capsys: Capture) -> None:
     )
     after = {run.name: run.began_at for run in store.read(tmp_path / "out").runs}
     assert before.items() <= after.items()
+
+
+def test_the_stored_search_has_the_result_of_the_command(tmp_path: Path, capsys: Capture) -> None:
+    assert main(tuned(tmp_path, "--json")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    stored = store.read(tmp_path / "out")
+    assert main(["report", str(stored.folder), "--json"]) == 0
+    reported = json.loads(capsys.readouterr().out)[0]["search"]
+    differing = {key for key in reported if reported[key] != printed[key]}
+    assert differing == {"cost"}
+    assert stored.search is not None
+    assert 0 < stored.search.seconds < printed["cost"]["seconds"]
 
 
 def test_the_result_is_printed_with_cost_and_front(tmp_path: Path, capsys: Capture) -> None:
@@ -291,7 +185,11 @@ def test_ctrl_c_leaves_the_finished_runs(
     monkeypatch.setattr(Installation, "launch", interrupted)
     assert main(tuned(tmp_path, "--json")) == 130
     assert "resume with the same command and --out" in capsys.readouterr().err
-    assert len(store.read(tmp_path / "out").runs) == 4
+    stored = store.read(tmp_path / "out")
+    assert len(stored.runs) == 4
+    assert stored.search is not None
+    assert stored.search.runs is None
+    assert stored.search.seconds > 0
     monkeypatch.setattr(Installation, "launch", launch)
     assert main(tuned(tmp_path, "--json", "--resume")) == 0
     result = json.loads(capsys.readouterr().out)
