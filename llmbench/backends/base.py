@@ -74,6 +74,12 @@ class OpenContext:
     routes: Mapping[str, Route] = field(default_factory=dict)
     keep_answers: bool = False
 
+    @property
+    def priorities(self) -> dict[str, int]:
+        """The priorities of the request classes that have one."""
+        own = ((name, route.priority) for name, route in self.routes.items())
+        return {name: priority for name, priority in own if priority is not None}
+
 
 class NothingKept(Unavailable):
     """A backend has no answers to compare; the message says why."""
@@ -229,10 +235,12 @@ class Backend(plugins.Part):
     """A system under test, to which requests are sent.
 
     ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled;
+    ``has_engine`` that llmbench's engine queues and batches its requests, as `engine` says;
     ``has_routes`` that request classes may have their own model, URL, headers and fields.
     """
 
     profilable: ClassVar[bool] = False
+    has_engine: ClassVar[bool] = False
     has_routes: ClassVar[bool] = False
 
     def contents(self, case: str, seed: int) -> Contents:  # noqa: ARG002 (the default)

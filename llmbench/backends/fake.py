@@ -13,6 +13,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.engine.engine import Engine
+from llmbench.engine.queues import queue_of
 from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
@@ -97,6 +98,7 @@ class Fake(Backend):
     On the virtual clock, a run takes no real time and every metric has a known exact value.
     """
 
+    has_engine = True
     Options = FakeOptions
     options: FakeOptions
 
@@ -122,13 +124,16 @@ class _FakeServer(Server):
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         rng = stream(self.context.seed, "service times")
-        prefill_tokens = self.context.engine.prefill_tokens
+        options = self.context.engine
         engine = Engine(
             _SimulatedRunner(self.options, clock, rng, self.context.slowdown),
             clock,
-            slots=self.context.engine.slots,
-            batching=self.context.engine.batching,
-            prefill_tokens=1 if prefill_tokens == "auto" else prefill_tokens,
+            slots=options.slots,
+            batching=options.batching,
+            prefill_tokens=1 if options.prefill_tokens == "auto" else options.prefill_tokens,
+            queue=queue_of(options.queue, self.context.priorities),
+            max_queue=options.max_queue,
+            kv_tokens=options.kv_tokens,
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
         )

@@ -24,6 +24,7 @@ from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
 from llmbench.engine.injected_delay import DelayedRunner
+from llmbench.engine.queues import queue_of
 from llmbench.engine.step_log import StepLog
 from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
 from llmbench.environment import usable_cores
@@ -82,6 +83,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     """
 
     profilable: ClassVar = True
+    has_engine: ClassVar = True
 
     @abstractmethod
     def load(self, context: OpenContext) -> Model:
@@ -387,14 +389,17 @@ class LocalServer(Server):
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         """Serve the load with the garbage collector frozen; count compilations and collections."""
-        slowdown = self.context.slowdown
+        slowdown, options = self.context.slowdown, self.context.engine
         runner = DelayedRunner(batched(self.runner), slowdown) if slowdown else self.runner
         engine = Engine(
             runner,
             clock,
-            slots=self.context.engine.slots,
-            batching=self.context.engine.batching,
+            slots=options.slots,
+            batching=options.batching,
             prefill_tokens=self.prefill_tokens,
+            queue=queue_of(options.queue, self.context.priorities),
+            max_queue=options.max_queue,
+            kv_tokens=options.kv_tokens,
             stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
             keep_outputs=self.context.keep_outputs or self.context.keep_answers,
             on_progress=on_progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS
+from llmbench.campaign.engine_checks import check_is_used, check_queue
 from llmbench.campaign.prepare import check_lengths
 from llmbench.collectors.base import COLLECTORS
 from llmbench.errors import InputError, printable
@@ -24,6 +26,7 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.mistakes import locate
 from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import Scenario
 from llmbench.scenario.slo import Objective
 from llmbench.workloads.base import WORKLOADS, Workload
 
@@ -78,6 +81,8 @@ def check(source: Source) -> None:
     """
     if name := find_secret("\n".join((source.text, *source.overrides))):
         raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
+    with _located(source.places, "engine"):
+        check_is_used(source.cases)
     for case in source.cases:
         _check(case, source.places)
 
@@ -115,6 +120,8 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         _check_lengths(case, workload)
         _check_routes(case, workload)
         _check_constraints(case, workload)
+    with _located(places, "engine"):
+        check_queue(case, workload)
     with _located(places, "slo"):
         _check_classes(case)
         _check_jobs(case)
@@ -129,12 +136,13 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
 
 @contextmanager
 def _located(places: Mapping[str, str], key: str) -> Iterator[None]:
-    """Begin the message of an InputError with the place of a key of the scenario."""
+    """Begin the message of an InputError with the place of its own key, or else of ``key``."""
     try:
         yield
     except InputError as error:
         message = str(error)
-        named = message if message.startswith(key) else f"{key}: {message}"
+        section = re.split(r"[.:]", message, maxsplit=1)[0]
+        named = message if section in Scenario.model_fields else f"{key}: {message}"
         error.args = (printable(locate(named, places)),)
         raise
 
@@ -157,8 +165,11 @@ def _check_routes(case: Case, workload: Workload) -> None:
     """Raise InputError if requests of a class have what the backend cannot honor."""
     if BACKENDS.find(case.backend).has_routes:
         return
+    honored = {"priority"} if case.scenario.engine.queue.reads_priorities else set()
     for name, route in workload.routes.items():
-        keys = ", ".join(f"`{key}`" for key in route.given)
+        if not (others := [key for key in route.given if key not in honored]):
+            continue
+        keys = ", ".join(f"`{key}`" for key in others)
         raise InputError(
             f"workload.classes.{name}: the backend `{case.backend}` runs one model in this process "
             f"and cannot honor {keys}; remove it, or measure an `endpoint`"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS, LoadShape
+from llmbench.campaign.engine_checks import check_kv_tokens
 from llmbench.loads.abandonment import abandonment_of
 from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle
 from llmbench.loads.schedule import LOADS, Load
@@ -85,12 +86,16 @@ class Prepared:
 
     @property
     def load_shape(self) -> LoadShape:
-        """The prompt lengths and the longest sequence of the load."""
+        """The prompt lengths and the longest sequence of the load.
+
+        A preempted request is run again with its output so far, so that its prompt is longer.
+        """
         lengths = [pair for request in self.requests for pair in request.lengths()]
-        return LoadShape(
-            prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
-            longest_sequence=max(prompt + answer for prompt, answer in lengths),
-        )
+        prompts = sorted({prompt for prompt, _ in lengths})
+        longest = max(prompt + answer for prompt, answer in lengths)
+        if self.scenario.engine.queue.preempts:
+            prompts = list(range(prompts[0], longest))
+        return LoadShape(prompt_lengths=tuple(prompts), longest_sequence=longest)
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
@@ -114,6 +119,8 @@ def prepare(case: Case, logs: Path) -> Prepared:
     tokenizer = models.load_tokenizer(scenario.model)
     pool = list(islice(workload.requests(tokenizer, scenario.seed), count))
     prepared = Prepared(scenario, load, arrivals, logs, pool)
+    if scenario.engine.kv_tokens is not None:
+        check_kv_tokens(case, prepared.load_shape.longest_sequence)
     offsets = np.array(prepared.dispatch.due_times, dtype=np.float64)
     return replace(
         prepared,
@@ -125,14 +132,18 @@ def prepare(case: Case, logs: Path) -> Prepared:
 
 
 def check_lengths(case: Case, workload: Workload, seed: int, count: int) -> None:
-    """Raise InputError if one of the first ``count`` requests exceeds the model's context.
+    """Raise InputError if one of the first ``count`` requests exceeds a limit on its length.
+
+    The limits are the model's context and the engine's budget of KV tokens.
 
     No prompt is made and no model is loaded: what only these can tell is checked later.
     """
     context = BACKENDS.part(case.backend_options).context_length(case.scenario.model)
-    if context is not None:
-        longest = max(islice(workload.sequence_lengths(seed), count), default=0)
-        LoadShape(prompt_lengths=(), longest_sequence=longest).check(context)
+    if context is None and case.scenario.engine.kv_tokens is None:
+        return
+    longest = max(islice(workload.sequence_lengths(seed), count), default=0)
+    LoadShape(prompt_lengths=(), longest_sequence=longest).check(context)
+    check_kv_tokens(case, longest)
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, runtime_checkable
 
+from llmbench.engine.queues import WaitingQueue
 from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
 from llmbench.engine.sequence import ImpatientSequence, Sequence
 from llmbench.engine.step_log import StepLog
@@ -89,6 +90,9 @@ class Engine:
     The token ids ``stop_ids`` end a sequence early; by default there are none, so that output
     lengths are fixed. A prefill step runs the first waiting prompts that have at most
     ``prefill_tokens`` in total, or one longer prompt; by default, each step runs one prompt.
+    ``queue`` is the policy of the waiting requests, by default first come, first served. A request
+    that arrives when ``max_queue`` requests wait is rejected; those that run have at most
+    ``kv_tokens`` tokens together, with the output that they ask for.
     ``on_progress`` is called after each step that finished a request. ``step_log`` has where the
     time of the last load went.
     """
@@ -101,6 +105,9 @@ class Engine:
         slots: int,
         batching: str = "continuous",
         prefill_tokens: int = 1,
+        queue: WaitingQueue | None = None,
+        max_queue: int | None = None,
+        kv_tokens: int | None = None,
         stop_ids: frozenset[int] = frozenset(),
         keep_outputs: bool = False,
         on_progress: Callable[[], None] = lambda: None,
@@ -108,7 +115,9 @@ class Engine:
         self._runner = batched(runner)
         self._clock = clock
         budget = PrefillBudget(prefill_tokens, self._runner.computed_tokens)
-        self._scheduler = SCHEDULERS[batching](slots, budget)
+        self._scheduler = SCHEDULERS[batching](
+            slots, budget, queue, max_queue=max_queue, kv_tokens=kv_tokens
+        )
         self._stop_ids = stop_ids
         self._keep_outputs = keep_outputs
         self._on_progress = on_progress
@@ -124,10 +133,10 @@ class Engine:
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
             now = self._clock.now()
-            self._admit(dispatch, now)
+            rejected = self._admit(dispatch, now)
             if self._scheduler.is_idle:
                 self._wait(dispatch)
-            elif finished := self._withdrawn(now) or self.step(now):
+            elif finished := rejected + (self._withdrawn(now) or self.step(now)):
                 records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
         return records
@@ -137,13 +146,20 @@ class Engine:
         joining = self._scheduler.next_to_prefill(now)
         return self._prefill(joining, now) if joining else self._decode()
 
-    def _admit(self, dispatch: Dispatch, now: float) -> None:
+    def _admit(self, dispatch: Dispatch, now: float) -> list[Sequence]:
+        """Queue the due requests; return those that find the queue full."""
+        rejected: list[Sequence] = []
         for request, due in dispatch.take_due(now):
             kind = ImpatientSequence if request.patience else Sequence
             sequence = kind(request, due, sent=now, stop_ids=self._stop_ids)
+            if self._scheduler.is_full(sequence, now):
+                sequence.is_rejected = True
+                rejected.append(sequence)
+                continue
             if isinstance(sequence, ImpatientSequence):
                 self._impatient.append(sequence)
             self._scheduler.add(sequence, now)
+        return rejected
 
     def _withdrawn(self, now: float) -> list[Sequence]:
         """Remove and return the waiting sequences whose users have given up.
@@ -154,7 +170,7 @@ class Engine:
             return []
         waiting = [sequence for sequence in self._impatient if sequence.slot is None]
         withdrawn: list[Sequence] = [sequence for sequence in waiting if sequence.give_up_by(now)]
-        self._impatient = [sequence for sequence in waiting if sequence.abandoned_at is None]
+        self._impatient = [sequence for sequence in self._impatient if not sequence.is_finished]
         for sequence in withdrawn:
             self._scheduler.withdraw(sequence)
         return withdrawn
@@ -169,17 +185,18 @@ class Engine:
         self.step_log.note("idle", self._clock.now())
 
     def _prefill(self, joining: list[Sequence], now: float) -> list[Sequence]:
-        for sequence in joining:
+        new = [sequence for sequence in joining if sequence.started is None]
+        for sequence in new:
             sequence.started = now
-        chunks = [[token] for token in self._first_tokens(joining)]
+        chunks = [[token] for token in self._next_tokens(joining)]
         finished = self._timestamp("prefill", joining, chunks)
-        for sequence in joining:
+        for sequence in new:
             self._first_token(sequence.request.id)
         return finished
 
-    def _first_tokens(self, joining: list[Sequence]) -> SequenceOf[int]:
+    def _next_tokens(self, joining: list[Sequence]) -> SequenceOf[int]:
         slots = [sequence.slot for sequence in joining if sequence.slot is not None]
-        prompts = [sequence.request.prompt for sequence in joining]
+        prompts = [sequence.context for sequence in joining]
         if len(joining) == 1:
             return [self._runner.prefill(slots[0], prompts[0])]
         return self._runner.prefill_batch(slots, prompts)
@@ -198,6 +215,7 @@ class Engine:
         self.step_log.note(activity, now)
         for sequence, chunk in zip(sequences, chunks, strict=True):
             sequence.extend(chunk, now)
+        self._scheduler.generated(sequences, chunks, now)
         finished = [sequence for sequence in sequences if sequence.is_finished]
         for sequence in finished:
             self._scheduler.retire(sequence)

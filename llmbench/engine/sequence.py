@@ -14,7 +14,9 @@ from llmbench.runs.request import Request
 class Sequence:
     """A request with its output tokens and their times so far.
 
-    ``abandoned_at`` is when its user gave up.
+    ``abandoned_at`` is when its user gave up; a sequence that ``is_rejected`` was never queued.
+    ``queued`` is when it last joined the queue, and ``waited`` the seconds that it spent there in
+    all, up to its last slot. It lost its slot ``preemptions`` times.
     """
 
     request: Request
@@ -27,6 +29,30 @@ class Sequence:
     token_times: list[float] = field(default_factory=list)
     token_counts: list[int] = field(default_factory=list)
     abandoned_at: float | None = None
+    is_rejected: bool = False
+    queued: float = 0.0
+    waited: float = 0.0
+    preemptions: int = 0
+
+    @property
+    def context(self) -> SequenceOf[int]:
+        """The tokens that a prefill runs: the prompt and, after a preemption, the output so far."""
+        prompt = self.request.prompt
+        return (*prompt, *self.output_ids) if self.output_ids else prompt
+
+    @property
+    def context_tokens(self) -> int:
+        """The number of tokens that a prefill runs."""
+        return len(self.request.prompt) + len(self.output_ids)
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that it can have: its prompt and the output that it asks for."""
+        return len(self.request.prompt) + self.request.max_new_tokens
+
+    def wait(self, now: float) -> float:
+        """Return the seconds that a waiting sequence has spent in the queue, in all."""
+        return self.waited + (now - self.queued)
 
     def extend(self, chunk: SequenceOf[int], now: float) -> None:
         """Append the tokens that reached the host at ``now``, up to the end of the output."""
@@ -44,21 +70,25 @@ class Sequence:
 
     @property
     def finish(self) -> Finish:
-        """The finish reason, ``eos``, ``length`` or ``abandoned``, or ``unfinished``."""
+        """The finish reason: eos, length, abandoned or rejected; else ``unfinished``."""
         if self.output_ids and self.output_ids[-1] in self.stop_ids:
             return "eos"
         if len(self.output_ids) >= self.request.max_new_tokens:
             return "length"
-        return "unfinished" if self.abandoned_at is None else "abandoned"
+        if self.abandoned_at is not None:
+            return "abandoned"
+        return "rejected" if self.is_rejected else "unfinished"
 
     @property
     def is_finished(self) -> bool:
-        """Whether the output is complete, or its user has given up."""
+        """Whether the output is complete, or its user has given up, or it was rejected."""
         return self.finish != "unfinished"
 
     @property
     def ended_at(self) -> float:
-        """When the user gave up, else the time of the last token."""
+        """When the user gave up or it was rejected, else the time of the last token."""
+        if self.is_rejected:
+            return self.sent
         return self.token_times[-1] if self.abandoned_at is None else self.abandoned_at
 
     @property
@@ -67,6 +97,8 @@ class Sequence:
         times, ids = self.token_times, self.output_ids
         if self.abandoned_at is not None:
             return RequestOutcome(succeeded=False, abandoned=True, tokens=len(ids))
+        if self.is_rejected:
+            return RequestOutcome(succeeded=False)
         return RequestOutcome(
             first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids
         )
@@ -83,6 +115,7 @@ class Sequence:
             token_counts=self.token_counts,
             output_ids=tuple(self.output_ids) if keep_outputs else None,
             abandoned_at=self.abandoned_at,
+            preemptions=self.preemptions,
         )
 
 

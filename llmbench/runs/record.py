@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from llmbench.runs.request import Phase, Request
 
-Finish = Literal["length", "eos", "ended", "error", "unfinished", "abandoned"]
+Finish = Literal["length", "eos", "ended", "error", "unfinished", "abandoned", "rejected"]
 SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 
 
@@ -36,7 +36,9 @@ class Record:
     within a ``session``, which the job of an agent is, too: then ``parents`` are the turns that the
     request waited for, ``delay_seconds`` is the pause after their last response, which the agent's
     tools took, and ``job_requests`` the number of requests of the job. ``abandoned_at`` is when the
-    user of an abandoned request gave up; it has the tokens that were received until then.
+    user of an abandoned request gave up; it has the tokens that were received until then. A request
+    is ``rejected`` if it found the engine's bounded queue full; it has no tokens. It lost its slot to
+    requests of an earlier level ``preemptions`` times; None if the backend does not report it.
     ``constraint`` is the kind of form that the answer must have, ``valid`` whether it has it, and
     ``invalid_reason`` why it does not, or why that is unknown. ``model`` is the model that the
     request names if its class has its own, ``url`` the server that it was sent to if there are
@@ -84,6 +86,7 @@ class Record:
     invalid_reason: str | None = None
     model: str | None = None
     url: str | None = None
+    preemptions: int | None = None
 
     @classmethod
     def of(

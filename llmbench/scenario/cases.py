@@ -18,7 +18,7 @@ from llmbench.scenario.schema import Scenario
 from llmbench.scenario.server_settings import is_endpoint, is_server_key, with_setting, written_at
 from llmbench.units import UNITS, parse_seconds
 
-SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
+SHORTHAND = {"model": "source", "workload": "kind", "load": "kind", "queue": "policy"}
 OLD_LIMITS = {"queue": "wait", "drop": "drop"}
 MAX_KEY_PARTS = 32
 
@@ -128,8 +128,9 @@ def portable(spec: dict[str, Any]) -> dict[str, Any]:
     known = {k: v for k, v in spec.items() if k not in ("on_limit", "rerun_contaminated")}
     if "on_limit" in spec:
         known["behind"] = OLD_LIMITS[spec["on_limit"]]
-    if spec.get("engine", {}).get("threads") == "auto":
-        known["engine"] = {k: v for k, v in spec["engine"].items() if k != "threads"}
+    if "engine" in spec:
+        defaults = {"threads": "auto", "queue": {"policy": "fifo"}}
+        known["engine"] = {k: v for k, v in spec["engine"].items() if v != defaults.get(k)}
     return known
 
 

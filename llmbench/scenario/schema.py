@@ -25,6 +25,7 @@ from pydantic import (
 
 from llmbench import plugins
 from llmbench.errors import shown
+from llmbench.scenario.queue_options import FifoQueue, Queue
 from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
@@ -109,6 +110,22 @@ class EngineOptions(plugins.Options):
         description="most prompt tokens that waiting requests prefill in one step, except for a "
         "single longer prompt; 1: one prompt per step; auto: 64 on CPUs, 512 on GPUs, 1 for `fake`",
     )
+    queue: Queue = Field(
+        default=FifoQueue(),
+        description="which waiting request gets the next free slot: fifo, priority, shortest, fair",
+    )
+    max_queue: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_REQUESTS,
+        description="most waiting requests; one that arrives then is rejected (default: no limit)",
+    )
+    kv_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="most tokens of all running requests, each with its prompt and the output that"
+        " it asks for (default: as many as there are slots)",
+    )
     threads: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         default="auto",
         description="number of CPU threads; auto: one per core, but of 2 to 4 cores one stays free",
@@ -117,11 +134,16 @@ class EngineOptions(plugins.Options):
     @model_validator(mode="before")
     @classmethod
     def _current(cls, value: Any) -> Any:
-        """Ignore ``queue: fifo``, which had no other value, and ``threads: null`` up to 0.2."""
+        """Ignore ``threads: null``, which was the default up to 0.2."""
         if not isinstance(value, dict):
             return value
-        ignored = {"queue": "fifo", "threads": None}
-        return {key: v for key, v in value.items() if key not in ignored or v != ignored[key]}
+        return {key: v for key, v in value.items() if (key, v) != ("threads", None)}
+
+    @model_validator(mode="after")
+    def _preempts_between_steps(self) -> EngineOptions:
+        if self.queue.preempts and self.batching == "static":
+            raise ValueError("`queue.preempt` needs `batching: continuous`; remove one of the two")
+        return self
 
 
 class SamplingOptions(plugins.Options):

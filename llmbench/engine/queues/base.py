@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from typing import Protocol
 
 from llmbench.engine.sequence import Sequence
@@ -10,7 +12,8 @@ from llmbench.engine.sequence import Sequence
 class WaitingQueue(Protocol):
     """The waiting sequences, in the order of a policy.
 
-    A queue reads no clock: ``now`` is passed to what may depend on it.
+    A queue reads no clock: ``now`` is passed to what may depend on it. By default, no running
+    sequence gives way to a waiting one, and generated tokens do not matter.
     """
 
     def __len__(self) -> int:
@@ -30,3 +33,15 @@ class WaitingQueue(Protocol):
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a waiting sequence that is withdrawn."""
+
+    def generated(
+        self,
+        sequences: SequenceOf[Sequence],  # noqa: ARG002 (the default)
+        chunks: SequenceOf[SequenceOf[int]],  # noqa: ARG002 (the default)
+    ) -> None:
+        """Take note of the tokens that a step generated for running sequences."""
+        return
+
+    def giving_way(self, running: Iterable[Sequence], sequence: Sequence) -> SequenceOf[Sequence]:  # noqa: ARG002 (the default)
+        """Return the running sequences that a waiting one may displace, the first to go first."""
+        return ()
