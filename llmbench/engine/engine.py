@@ -133,10 +133,12 @@ class Engine:
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
             now = self._clock.now()
-            rejected = self._admit(dispatch, now)
-            if self._scheduler.is_idle:
+            finished = self._admit(dispatch, now)
+            if not self._scheduler.is_idle:
+                finished += self._withdrawn(now) or self.step(now)
+            elif not finished:
                 self._wait(dispatch)
-            elif finished := rejected + (self._withdrawn(now) or self.step(now)):
+            if finished:
                 records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
         return records

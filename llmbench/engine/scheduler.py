@@ -129,7 +129,6 @@ class ContinuousScheduler:
             self._admit(sequence, now)
             joining.append(sequence)
             lengths.append(length)
-        self._during_step = self._free_places
         return joining
 
     def _admit(self, sequence: Sequence, now: float) -> None:
@@ -173,8 +172,9 @@ class ContinuousScheduler:
     def generated(
         self, sequences: SequenceOf[Sequence], chunks: SequenceOf[SequenceOf[int]], now: float
     ) -> None:
-        """Report the tokens of a step that ends now to the queue, whose order may depend on them."""
-        self._step_ended = now
+        """Report the tokens of a step that ends now to the queue, since its order may need them."""
+        if self._max_queue is not None:
+            self._during_step, self._step_ended = self._free_places, now
         self.waiting.generated(sequences, chunks)
 
     def withdraw(self, sequence: Sequence) -> None:

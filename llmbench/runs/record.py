@@ -37,8 +37,8 @@ class Record:
     request waited for, ``delay_seconds`` is the pause after their last response, which the agent's
     tools took, and ``job_requests`` the number of requests of the job. ``abandoned_at`` is when the
     user of an abandoned request gave up; it has the tokens that were received until then. A request
-    is ``rejected`` if it found the engine's bounded queue full; it has no tokens. It lost its slot to
-    requests of an earlier level ``preemptions`` times; None if the backend does not report it.
+    is ``rejected`` if it found the engine's bounded queue full; it has no tokens. ``preemptions``
+    is how often it lost its slot to a request of an earlier level; None if that is not reported.
     ``constraint`` is the kind of form that the answer must have, ``valid`` whether it has it, and
     ``invalid_reason`` why it does not, or why that is unknown. ``model`` is the model that the
     request names if its class has its own, ``url`` the server that it was sent to if there are

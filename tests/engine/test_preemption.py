@@ -25,8 +25,10 @@ def serve(*requests: Request, due: Sequence[float], **engine: object) -> dict[in
     return {record.request_id: record for record in records}
 
 
-def request(number: int, request_class: str, tokens: int, **given: Patience) -> Request:
-    return Request(number, (1,) * 100, tokens, request_class=request_class, **given)
+def request(
+    number: int, request_class: str, tokens: int, patience: Patience | None = None
+) -> Request:
+    return Request(number, (1,) * 100, tokens, request_class=request_class, patience=patience)
 
 
 def test_a_preempted_request_keeps_its_tokens_and_goes_on_where_it_was() -> None:
@@ -67,7 +69,7 @@ def test_as_many_are_displaced_as_a_request_needs() -> None:
     long = Request(3, (1,) * 150, 2, request_class="chat")
     records = serve(
         request(0, "batch", 9), request(1, "batch", 9), request(2, "batch", 9), long,
-        due=[0.0, 0.1, 0.2, 2.0], slots=4, kv_tokens=350,
+        due=[0.0, 0.1, 0.2, 1.5], slots=4, kv_tokens=350,
     )  # fmt: skip
     assert [records[number].preemptions for number in range(4)] == [0, 1, 1, 0]
 
