@@ -44,7 +44,7 @@ def sequences(load: Load) -> list[Sequence]:
 
 @dataclass
 class Checked(Simulated):
-    """A simulated engine that calls ``check`` before each admission, and ``after`` behind all."""
+    """A simulated engine that calls ``check`` after each step."""
 
     check: Callable[[Checked], None] = lambda _: None
 
@@ -95,6 +95,33 @@ def test_nothing_waits_while_the_next_one_has_a_place(policy: dict[str, Any], lo
         scheduler.retire(next(iter(scheduler.running.values())))
 
 
+class Watched(ContinuousScheduler):
+    """A scheduler that checks at each admission that nobody past the bound is passed over."""
+
+    bound = 4.0
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.in_queue: dict[int, Sequence] = {}
+        self.protected: set[int] = set()
+
+    def add(self, sequence: Sequence, now: float) -> None:
+        super().add(sequence, now)
+        self.in_queue[sequence.request.id] = sequence
+
+    def _admit(self, sequence: Sequence, now: float) -> None:
+        longest = max(other.wait(now) for other in self.in_queue.values())
+        if longest >= self.bound:
+            assert sequence.wait(now) == longest
+            self.protected.add(sequence.request.id)
+        del self.in_queue[sequence.request.id]
+        super()._admit(sequence, now)
+
+    def _preempt(self, sequence: Sequence, now: float) -> None:
+        assert sequence.request.id not in self.protected
+        super()._preempt(sequence, now)
+
+
 @ALL
 @given(LOADS)
 def test_nobody_past_the_bound_is_overtaken_or_preempted(
@@ -103,29 +130,9 @@ def test_nobody_past_the_bound_is_overtaken_or_preempted(
     """A wait is max_wait, and then the time until those that run and those before it are done."""
     if policy["policy"] == "fifo":
         return
-    bound = 4.0
-    scheduler = scheduler_of({**policy, "max_wait": f"{bound} s"}, load, UNLIMITED)
-    every = sequences(load)
-    protected: set[int] = set()
-    admit, preempt = scheduler._admit, scheduler._preempt
-
-    def checked_admit(joining: Sequence, now: float) -> None:
-        late = [
-            other for other in every
-            if other.slot is None and other.queued <= other.sent + now and other.sent <= now
-            and not other.is_finished and other.wait(now) >= bound
-        ]  # fmt: skip
-        if late:
-            assert joining.wait(now) == max(other.wait(now) for other in late)
-            protected.add(joining.request.id)
-        admit(joining, now)
-
-    def checked_preempt(leaving: Sequence, now: float) -> None:
-        assert leaving.request.id not in protected
-        preempt(leaving, now)
-
-    scheduler._admit, scheduler._preempt = checked_admit, checked_preempt  # type: ignore[method-assign]
-    Simulated(scheduler).run(every)
+    bounded = queue({**policy, "max_wait": f"{Watched.bound} s"})
+    scheduler = Watched(load[1], UNLIMITED, bounded, kv_tokens=load[2])
+    Simulated(scheduler).run(sequences(load))
 
 
 @ALL
