@@ -159,7 +159,7 @@ def _default(of: Schema, meant: Schema) -> str:
     default = of.get("default")
     if isinstance(default, dict):
         own = {key: inner.get("default") for key, inner in meant.get("properties", {}).items()}
-        changed = [f"{k}: {value}" for k, value in default.items() if value not in (own[k], {})]
+        changed = [f"{k}: {value}" for k, value in default.items() if value not in (own.get(k), {})]
         return f"`{{{', '.join(changed)}}}`" if changed else ""
     if default in (None, [], ""):
         return ""

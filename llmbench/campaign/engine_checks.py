@@ -8,9 +8,10 @@ from llmbench.backends.base import BACKENDS
 from llmbench.engine.scheduler import exceeds_kv_tokens
 from llmbench.errors import InputError
 from llmbench.scenario.cases import Case
+from llmbench.scenario.schema import EngineOptions
 from llmbench.workloads.base import Workload
 
-OF_LOCAL_ENGINE = ("queue", "max_queue", "kv_tokens")
+DEFAULTS = {key: getattr(EngineOptions(), key) for key in ("queue", "max_queue", "kv_tokens")}
 
 
 def has_engine(case: Case) -> bool:
@@ -22,7 +23,8 @@ def check_is_used(cases: Iterable[Case]) -> None:
     """Raise InputError if a setting of the queue concerns none of the backends."""
     used, unused = set(), {}
     for case in cases:
-        keys = [key for key in OF_LOCAL_ENGINE if key in case.scenario.engine.model_fields_set]
+        engine = case.scenario.engine
+        keys = [key for key, value in DEFAULTS.items() if getattr(engine, key) != value]
         if has_engine(case):
             used.update(keys)
         else:

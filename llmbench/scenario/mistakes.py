@@ -120,7 +120,7 @@ def _child(spec: Any, step: str | int) -> Any:
 
 
 def _kind(spec: Any) -> Any:
-    return spec.get("kind") if isinstance(spec, dict) else spec
+    return spec.get("kind", spec.get("policy")) if isinstance(spec, dict) else spec
 
 
 def _reason(error: ErrorDetails) -> str:
@@ -133,7 +133,8 @@ def _reason(error: ErrorDetails) -> str:
         case "union_tag_invalid":
             return _no_such_kind(context)
         case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
-            return f"expected keys such as `kind: ...`, found {_shown(error)}"
+            key = context.get("discriminator", "'kind'").strip("'")
+            return f"expected keys such as `{key}: ...`, found {_shown(error)}"
         case "value_error" | "secret":
             # neither the whole scenario nor a secret helps a reader
             whole = not error["loc"] or error["type"] == "secret"
@@ -160,7 +161,8 @@ def _no_such_kind(context: dict[str, Any]) -> str:
     known = [name.strip(" '") for name in context["expected_tags"].split(",")]
     near = get_close_matches(context["tag"], known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no such kind {shown(context['tag'])}; {hint}known: {', '.join(known)}"
+    key = context["discriminator"].strip("'")
+    return f"no such {key} {shown(context['tag'])}; {hint}known: {', '.join(known)}"
 
 
 def _nearest_key(error: ErrorDetails) -> str:

@@ -120,6 +120,9 @@ QueueOptions = FifoQueue | PriorityQueue | ShortestQueue | FairQueue
 
 
 def _shorthand(value: Any) -> Any:
+    if not isinstance(value, str | dict | QueuePolicy):
+        message = "expected a policy, such as `shortest` or {policy: priority, levels: [chat]}"
+        raise ValueError(message)  # noqa: TRY004 (pydantic reports it)
     return {"policy": value} if isinstance(value, str) else value
 
 
