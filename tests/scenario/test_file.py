@@ -252,6 +252,10 @@ def test_all_mistakes_of_a_file_are_reported_at_once(chat: Path) -> None:
     ("override", "message"),
     [
         ("load.rate=-1", "--set load.rate=-1: load.rate: must be greater than 0"),
+        (
+            "engine.queue={policy: priority, weights: {a: 0}}",
+            "engine.queue.weights.a: must be greater than 0, found 0",
+        ),
         ("repeat=3", "--set repeat=3: repeat: no such key; did you mean 'repeats'?"),
         ("load.rate", "--set load.rate: expected KEY=VALUE"),
         ("load.rate=[", "--set load.rate=[: the value is not valid YAML"),
