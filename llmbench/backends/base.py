@@ -23,7 +23,7 @@ from llmbench.runs.record import Record
 from llmbench.runs.request import ConstraintKind, Request
 from llmbench.runs.series import Series
 from llmbench.scenario.route import Route
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOptions, SamplingOptions
 from llmbench.workloads.contents import Contents
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class OpenContext:
     slowdown: float = 0.0
     routes: Mapping[str, Route] = field(default_factory=dict)
     keep_answers: bool = False
+    parallel: ParallelOptions = field(default_factory=ParallelOptions)
 
     @property
     def priorities(self) -> dict[str, int]:
@@ -266,6 +267,17 @@ class Backend(plugins.Part):
             raise InputError(
                 "workload: its rows constrain the answers (`response_format`, `tools`), which "
                 f"{type(self).__name__.lower()} cannot; use an endpoint, or set `constrain: never`"
+            )
+
+    def check_parallel(self, parallel: ParallelOptions, model: ModelOptions) -> None:  # noqa: ARG002 (the default)
+        """Raise InputError if a model cannot be divided among processes.
+
+        The default refuses: most backends run a model in one process.
+        """
+        if parallel.tensor > 1:
+            raise InputError(
+                f"parallel.tensor: {type(self).__name__.lower()} runs a model in one process; use "
+                "the backend eager, or remove `parallel`"
             )
 
     def probe(self, model: ModelOptions, routes: Mapping[str, Route]) -> None:  # noqa: ARG002 (the default)

@@ -136,6 +136,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
             return memory.Allocator(device)
         return memory.Untracked(f"torch keeps no allocator statistics on {device.type}")
 
+    def resident(self) -> memory.Gauge:
+        """Return a tracker of peak resident memory, by default of this process."""
+        return memory.Resident()
+
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
         """Load, compile and warm up the model, and yield its server.
@@ -150,8 +154,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
             self.imports()
         imported = time.monotonic() - began
-        torch.set_num_threads(threads_of(context.engine, _threads(), usable_cores()))
-        peaks, plan = Peaks(self.allocator(context)), MemoryPlan(context.engine.slots)
+        ranks = context.parallel.tensor
+        torch.set_num_threads(threads_of(context.engine, _threads(), usable_cores(), ranks))
+        peaks = Peaks(self.allocator(context), self.resident())
+        plan = MemoryPlan(context.engine.slots)
         with memory.as_out_of_memory(plan):
             context.on_stage("loading the model")
             began = time.monotonic()
@@ -325,17 +331,19 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets, totals: Seq
                 step()
 
 
-def threads_of(engine: EngineOptions, default: int, cores: int) -> int:
+def threads_of(engine: EngineOptions, default: int, cores: int, ranks: int = 1) -> int:
     """Return the number of CPU threads of a backend; ``default`` is torch's, one per physical core.
 
     ``auto`` is that default, at most the usable ``cores``. On 2 to 4 cores it leaves one of them to
-    the harness and other programs: a step waits for its slowest thread. OMP_NUM_THREADS has
-    precedence over ``auto``.
+    the harness and other programs: a step waits for its slowest thread. Several ``ranks`` divide
+    the cores. OMP_NUM_THREADS has precedence over ``auto``.
     """
     if engine.threads != "auto":
         return engine.threads
     if "OMP_NUM_THREADS" in os.environ:
         return default
+    if ranks > 1:
+        return max(1, cores // ranks)
     return cores - 1 if 1 < cores <= FEW_CORES else min(default, cores)
 
 

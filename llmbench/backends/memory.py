@@ -6,7 +6,7 @@ are never substituted for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,14 +65,18 @@ class Allocator:
 
 @dataclass(slots=True)
 class Resident:
-    """The peak of this process's resident memory, as counted by the kernel."""
+    """The peak of the resident memory of processes, as counted by the kernel, added up.
 
+    ``processes`` are their folders in /proc.
+    """
+
+    processes: Sequence[Path] = (SELF,)
     prefix: str = "rss_"
     _was_reset: bool = True
 
     def reset(self) -> None:
-        """Reset the kernel's peak of this process."""
-        self._was_reset = proc.reset_rss_peak(SELF)
+        """Reset the kernel's peak of each process."""
+        self._was_reset = all([*map(proc.reset_rss_peak, self.processes)])
 
     def peak(self) -> int | None:
         """Return the peak of resident bytes since the reset; raises Unavailable if it failed."""
@@ -80,7 +84,8 @@ class Resident:
             raise Unavailable(
                 "the kernel does not let this process reset its memory peak (clear_refs)"
             )
-        return proc.rss_peak(SELF)
+        peaks = [*map(proc.rss_peak, self.processes)]
+        return None if None in peaks else sum(filter(None, peaks))
 
 
 @dataclass(frozen=True, slots=True)

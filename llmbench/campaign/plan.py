@@ -114,6 +114,8 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         LOADS.part(scenario.load).check()
     with _located(places, "model"):
         models.check_source(scenario.model)
+    with _located(places, "parallel"):
+        BACKENDS.part(case.backend_options).check_parallel(scenario.parallel, scenario.model)
     with _located(places, "workload"):
         workload = WORKLOADS.part(scenario.workload)
         workload.check()

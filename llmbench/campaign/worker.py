@@ -250,6 +250,7 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
     return OpenContext(
         model=scenario.model,
         engine=scenario.engine,
+        parallel=scenario.parallel,
         sampling=scenario.sampling,
         load_shape=load.load_shape,
         seed=scenario.seed,

@@ -138,7 +138,7 @@ class TorchRunner:
             use_cache=True,
             logits_to_keep=lasts,
         ).logits[0]
-        tokens = self.sampler.choose(logits)
+        tokens = self._choose(logits)
         self.tokens.index_copy_(0, slots, tokens)
         self.positions.index_copy_(0, slots, lasts + 1 - starts)
         return tokens
@@ -156,10 +156,14 @@ class TorchRunner:
 
     def _decode(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
         logits = self._logits(tokens[:, None], positions[:, None], length)[:, -1]
-        chosen = self.sampler.choose(logits)
+        chosen = self._choose(logits)
         tokens.copy_(chosen)
         self._advance(positions, 1)
         return chosen
+
+    def _choose(self, logits: Tensor) -> Tensor:
+        """Return the next token of each row of logits."""
+        return self.sampler.choose(logits)
 
     def _logits(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
         """Return the first slots' logits for ``tokens`` at ``positions``, both [slots, tokens]."""

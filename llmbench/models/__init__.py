@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from llmbench.models.source import (
     HELD_OUT,
     bundled,
+    check_heads,
     check_source,
     context_length,
     describe,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HELD_OUT",
     "bundled",
+    "check_heads",
     "check_source",
     "context_length",
     "describe",

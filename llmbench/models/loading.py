@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from llmbench.errors import InputError
@@ -107,7 +108,9 @@ def stored_bytes(modules: Iterable[nn.Module]) -> int:
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the plain tensors that store a tensor: several if it is quantized or sparse."""
+    """Yield the plain tensors that store a tensor in this process: several if it is quantized."""
+    if isinstance(tensor, DTensor):
+        tensor = tensor.to_local()
     if type(tensor) in {Tensor, nn.Parameter, nn.Buffer}:
         yield tensor
         return

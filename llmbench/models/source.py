@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from llmbench.scenario.schema import ModelOptions
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
 CONFIG = "config.json"
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions")
+HEAD_KEYS = {
+    "num_attention_heads": "attention heads",
+    "n_head": "attention heads",
+    "num_key_value_heads": "key-value heads",
+}
 HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # text outside builtin:tiny's training data
 
 
@@ -102,6 +108,22 @@ def context_length(options: ModelOptions) -> int | None:
     text = config.get("text_config")  # of a model that also reads images
     lengths = ((text if isinstance(text, dict) else config).get(key) for key in CONTEXT_KEYS)
     return next((length for length in lengths if isinstance(length, int)), None)
+
+
+def check_heads(options: ModelOptions, ranks: int) -> None:
+    """Raise InputError if a number of ranks does not divide a model's heads, if they are known."""
+    config = _config(locate(options.source))
+    text = config.get("text_config")
+    counts = text if isinstance(text, dict) else config
+    heads = {name: number for key, name in HEAD_KEYS.items() if (number := counts.get(key))}
+    if all(number % ranks == 0 for number in heads.values()):
+        return
+    found = " and ".join(f"{number} {name}" for name, number in heads.items())
+    possible = [n for n in range(2, min(heads.values()) + 1) if math.gcd(*heads.values()) % n == 0]
+    remedy = f"use {' or '.join(map(str, possible))}" if possible else "remove `parallel`"
+    raise InputError(
+        f"parallel.tensor: {ranks} does not divide the {found} of {options.source}; {remedy}"
+    )
 
 
 def _config(source: ModelSource) -> dict[str, Any]:

@@ -38,6 +38,7 @@ MAX_IN_FLIGHT = 100_000
 MAX_ATTEMPTS = 1_000
 MAX_SLOTS = 65_536
 MAX_PREFILL_TOKENS = 65_536
+MAX_RANKS = 64
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -144,6 +145,18 @@ class EngineOptions(plugins.Options):
         if self.queue.preempts and self.batching == "static":
             raise ValueError("`queue.preempt` needs `batching: continuous`; remove one of the two")
         return self
+
+
+class ParallelOptions(plugins.Options):
+    """How a local backend divides a model among processes."""
+
+    tensor: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_RANKS,
+        description="number of processes that have a share of each layer (tensor parallelism); "
+        "`eager` only",
+    )
 
 
 class SamplingOptions(plugins.Options):
@@ -412,6 +425,7 @@ class Scenario(plugins.Options):
         " disturbed",
     )
     engine: EngineOptions = EngineOptions()
+    parallel: ParallelOptions = ParallelOptions()
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
         default=False, description="end outputs early at EOS; if false, their lengths are forced"

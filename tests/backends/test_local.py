@@ -41,6 +41,11 @@ def test_a_number_in_the_environment_has_precedence_over_auto(
     assert threads_of(AUTO, default=2, cores=2) == 2
 
 
+def test_the_ranks_of_a_divided_model_divide_the_cores() -> None:
+    assert threads_of(AUTO, default=8, cores=16, ranks=4) == 4
+    assert threads_of(AUTO, default=2, cores=2, ranks=4) == 1
+
+
 def test_unset_threads_of_older_scenarios_are_auto() -> None:
     assert EngineOptions.model_validate({"threads": None}).threads == "auto"
 

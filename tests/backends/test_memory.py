@@ -70,14 +70,17 @@ def test_the_resident_peak_of_a_phase_includes_what_it_touched() -> None:
     assert after - before > 0.9 * touched.nbytes
 
 
-def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(memory, "SELF", tmp_path / "nowhere")
-    resident = Resident()
+def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(tmp_path: Path) -> None:
+    resident = Resident((memory.SELF, tmp_path / "nowhere"))
     resident.reset()
     with pytest.raises(Unavailable, match="does not let this process reset"):
         resident.peak()
+
+
+def test_the_peaks_of_several_processes_are_added_up() -> None:
+    alone, twice = Resident(), Resident((memory.SELF, memory.SELF))
+    alone.reset()
+    assert twice.peak() == 2 * (alone.peak() or 0)
 
 
 # -- running out -----------------------------------------------------------------------------------

@@ -94,6 +94,46 @@ def test_a_missing_package_is_reported_with_the_line_of_the_backends(
     assert refusal(tmp_path).startswith("planned.yaml:8: backends: backend 'eager' needs torch")
 
 
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (
+            "eager",
+            "4 does not divide the 4 attention heads and 2 key-value heads of random:tiny; use 2",
+        ),
+        (
+            "{kind: eager, compress: {prune: {kind: layers, layers: [1]}}}",
+            "a divided model cannot be compressed; remove `compress` or `parallel`",
+        ),
+        (
+            "compiled",
+            "compiled runs a model in one process; use the backend eager, or remove `parallel`",
+        ),
+        (
+            "{kind: endpoint, url: 'http://localhost:1'}",
+            (
+                "a server divides its model itself, such as vLLM with `tensor-parallel-size` in "
+                "`server.arguments`; remove `parallel`"
+            ),
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_divided_is_refused(
+    tmp_path: Path, backend: str, message: str
+) -> None:
+    override = "parallel.tensor=4"
+    assert refusal(tmp_path, f"backends=[{backend}]", override) == (
+        f"--set {override}: parallel.tensor: {message}"
+    )
+
+
+def test_a_model_is_divided_by_a_number_that_divides_its_heads(tmp_path: Path) -> None:
+    (tmp_path / "planned.yaml").write_text(SCENARIO)
+    plan.check(scenario_file.load(tmp_path / "planned.yaml", ["parallel.tensor=2"]))
+    text = SCENARIO.replace("random:tiny", "random:smollm2-135m")
+    assert refusal(tmp_path, "parallel.tensor=2", text=text).endswith("random:smollm2-135m; use 3")
+
+
 CLASSES = """\
 name: planned
 model: random:tiny

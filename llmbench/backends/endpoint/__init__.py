@@ -40,7 +40,7 @@ from llmbench.runs.redaction import redact
 from llmbench.runs.request import ConstraintKind, Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.route import Route
-from llmbench.scenario.schema import ModelOptions
+from llmbench.scenario.schema import ModelOptions, ParallelOptions
 from llmbench.workloads.contents import Contents
 
 __all__ = ["Endpoint"]
@@ -73,6 +73,15 @@ class Endpoint(Backend):
         if "tools" in kinds and self.options.api != "chat":
             raise InputError(
                 "workload: its rows have `tools`, which `api: completions` lacks; set `api: chat`"
+            )
+
+    def check_parallel(self, parallel: ParallelOptions, model: ModelOptions) -> None:
+        """Raise InputError if the model is to be divided, which is a setting of the server."""
+        del model
+        if parallel.tensor > 1:
+            raise InputError(
+                "parallel.tensor: a server divides its model itself, such as vLLM with "
+                "`tensor-parallel-size` in `server.arguments`; remove `parallel`"
             )
 
     def probe(self, model: ModelOptions, routes: Mapping[str, Route]) -> None:

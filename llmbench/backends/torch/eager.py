@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,10 +13,11 @@ from pydantic import Field
 from llmbench import models, plugins
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
+from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend, LocalServer
 from llmbench.engine.buckets import Buckets
+from llmbench.errors import InputError
 from llmbench.models.compress import Recipe, check_torch_scheme, pruned, quantized
-from llmbench.scenario.schema import MAX_PREFILL_TOKENS
+from llmbench.scenario.schema import MAX_PREFILL_TOKENS, ModelOptions, ParallelOptions
 
 if TYPE_CHECKING:
     from llmbench.backends.local import Checked, LocalRunner
@@ -112,6 +114,27 @@ class Eager(PyTorchBackend):
 
         attention: Attention = Field(default="sdpa", description="attention implementation")
         compress: Recipe | None = Field(default=None, description="pruning and quantization")
+
+    def check_parallel(self, parallel: ParallelOptions, model: ModelOptions) -> None:
+        """Raise InputError if a model's heads cannot be divided, or it is to be compressed."""
+        if parallel.tensor == 1:
+            return
+        if self.compress:
+            raise InputError(
+                "parallel.tensor: a divided model cannot be compressed; remove `compress` or "
+                "`parallel`"
+            )
+        models.check_heads(model, parallel.tensor)
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[LocalServer]:
+        """Open the backend, with the other ranks if the model is divided among several."""
+        from llmbench.backends.torch.tensor_parallel import TensorParallel  # noqa: PLC0415 (rare)
+
+        is_divided = context.parallel.tensor > 1
+        opened = TensorParallel(self.options).open if is_divided else super().open
+        with opened(context) as server:
+            yield server
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return unrounded prompt lengths and batch sizes, and cache lengths in multiples of 64."""
