@@ -18,7 +18,8 @@ from llmbench.analysis.stats import Floats, effective_size
 
 FEWEST = 20  # values
 MIN_SEGMENT = 5  # values between two shifts
-CONFIDENCE_Z = 1.96
+CONFIDENCE = 0.95
+FITTED = 4  # parameters of a line or a step: two levels, a slope, a place
 MOST_PERSISTENT = 0.95  # of an autoregressive coefficient
 
 
@@ -36,7 +37,8 @@ class Drift:
     """The slope per unit of time with its 95 % interval, and what the tests say.
 
     ``p`` is the p-value of any drift. ``is_shift``: shifts of the level describe the values better
-    than a line. ``inflation`` is the factor by which autocorrelation widens the variances.
+    than a line. ``inflation`` is the factor by which autocorrelation widens the variances;
+    ``effective`` is the number of independent values that the values are worth.
     """
 
     slope: float
@@ -45,6 +47,7 @@ class Drift:
     p: float
     is_shift: bool
     inflation: float
+    effective: float
 
 
 def drift_of(times: Floats, values: Floats) -> Drift:
@@ -58,9 +61,11 @@ def drift_of(times: Floats, values: Floats) -> Drift:
     line, step = values - slope * times, _without_step(values, cut)
     is_shift = float(np.abs(step).sum()) < float(np.abs(line - np.median(line)).sum())
     inflation = _inflation(step if is_shift else line)
-    ps = _p_of_trend(values, inflation), _p_of_shift(len(values), distance, inflation)
-    interval = _interval(slopes, values, inflation)
-    return Drift(slope, *interval, min(1.0, 2 * min(ps)), is_shift, inflation)
+    n = len(values)
+    freedom = _freedom(n, inflation)
+    p = min(_p_of_trend(values, inflation, freedom), _p_of_shift(n, distance, inflation, freedom))
+    interval = _interval(slopes, values, inflation, freedom)
+    return Drift(slope, *interval, min(1.0, 2 * p), is_shift, inflation, n / inflation)
 
 
 def shifts(values: Floats, inflation: float, alpha: float) -> list[Shift]:
@@ -68,20 +73,23 @@ def shifts(values: Floats, inflation: float, alpha: float) -> list[Shift]:
 
     The values are split at the most likely shift, and both parts again (binary segmentation).
     """
-    edges = [0, *_splits(values, inflation, alpha, 0), len(values)]
+    freedom = _freedom(len(values), inflation)
+    edges = [0, *_splits(values, inflation, freedom, alpha, 0), len(values)]
     levels = [float(np.median(values[begin:end])) for begin, end in pairwise(edges)]
     return [Shift(edge, *pair) for edge, pair in zip(edges[1:-1], pairwise(levels), strict=True)]
 
 
-def _splits(values: Floats, inflation: float, alpha: float, start: int) -> Iterator[int]:
+def _splits(
+    values: Floats, inflation: float, freedom: float, alpha: float, start: int
+) -> Iterator[int]:
     if len(values) < 2 * MIN_SEGMENT:
         return
     cut, distance = _pettitt(values)
-    if _p_of_shift(len(values), distance, inflation) > alpha:
+    if _p_of_shift(len(values), distance, inflation, freedom) > alpha:
         return
-    yield from _splits(values[:cut], inflation, alpha, start)
+    yield from _splits(values[:cut], inflation, freedom, alpha, start)
     yield start + cut
-    yield from _splits(values[cut:], inflation, alpha, start + cut)
+    yield from _splits(values[cut:], inflation, freedom, alpha, start + cut)
 
 
 # -- the tests -------------------------------------------------------------------------------------
@@ -98,30 +106,35 @@ def _slopes(times: Floats, values: Floats) -> Floats:
     return slopes
 
 
-def _interval(slopes: Floats, values: Floats, inflation: float) -> tuple[float, float]:
-    """Return the 95 % interval of the slope: sₗ and sᵤ with l, u = (N ∓ z √(λ V)) / 2.
+def _interval(
+    slopes: Floats, values: Floats, inflation: float, freedom: float
+) -> tuple[float, float]:
+    """Return the 95 % interval of the slope: sₗ and sᵤ with l, u = (N ∓ t √(λ V)) / 2.
 
-    s are the N sorted slopes, V is the variance of Kendall's S, and λ the inflation.
+    s are the N sorted slopes, V is the variance of Kendall's S, λ the inflation, and t the quantile
+    of Student's distribution.
     """
-    spread = CONFIDENCE_Z * np.sqrt(inflation * _variance_of_s(values))
+    quantile = scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
+    spread = quantile * np.sqrt(inflation * _variance_of_s(values))
     low, high = (len(slopes) - spread) / 2, (len(slopes) + spread) / 2
     last = len(slopes) - 1
     return float(slopes[max(0, int(low))]), float(slopes[min(last, int(np.ceil(high)))])
 
 
-def _p_of_trend(values: Floats, inflation: float) -> float:
-    """Return the two-sided p-value of the Mann-Kendall test, S / √(λ V) being standard normal.
+def _p_of_trend(values: Floats, inflation: float, freedom: float) -> float:
+    """Return the two-sided p-value of the Mann-Kendall test, S / √(λ V) being Student's t.
 
     S = Σ_{i<j} sign(xⱼ − xᵢ), with a continuity correction of 1; λ = n / nₑ widens its variance V
-    as Hamed and Rao (1998) do, but with nₑ by Geyer's initial positive sequence. Sources: Mann,
-    1945; Hamed and Rao, A Modified Mann-Kendall Trend Test for Autocorrelated Data, 1998.
+    as Hamed and Rao (1998) do, but with nₑ by Geyer's initial positive sequence. They use the
+    normal distribution, which leaves out that λ is an estimate. Sources: Mann, 1945; Hamed and Rao,
+    A Modified Mann-Kendall Trend Test for Autocorrelated Data, 1998.
     """
     first, second = np.triu_indices(len(values), 1)
     s = float(np.sign(values[second] - values[first]).sum())
     variance = inflation * _variance_of_s(values)
     if not variance:
         return 1.0
-    return float(2 * scipy.special.ndtr(-max(0.0, abs(s) - 1) / np.sqrt(variance)))
+    return float(2 * scipy.special.stdtr(freedom, -max(0.0, abs(s) - 1) / np.sqrt(variance)))
 
 
 def _variance_of_s(values: Floats) -> float:
@@ -145,9 +158,14 @@ def _pettitt(values: Floats) -> tuple[int, float]:
     return cut + MIN_SEGMENT, float(inner[cut])
 
 
-def _p_of_shift(n: int, distance: float, inflation: float) -> float:
-    """P ≈ 2 exp(−6 K² / (λ (n³ + n²))) (Pettitt, 1979), with the variance widened by λ."""
-    return min(1.0, 2 * float(np.exp(-6 * distance**2 / (inflation * (n**3 + n**2)))))
+def _p_of_shift(n: int, distance: float, inflation: float, freedom: float) -> float:
+    """P ≈ 2 (1 + z² / ν)^(−ν/2), where z² = 12 K² / (λ (n³ + n²)) and ν are degrees of freedom.
+
+    This is Pettitt's 2 exp(−z²/2) (1979), with the variance widened by λ, as a mean over variances
+    that are distributed as χ² with ν degrees of freedom, as in Student's t.
+    """
+    square = 12 * distance**2 / (inflation * (n**3 + n**2))
+    return min(1.0, 2 * float(np.exp(-freedom / 2 * np.log1p(square / freedom))))
 
 
 def _without_step(values: Floats, cut: int) -> Floats:
@@ -155,17 +173,23 @@ def _without_step(values: Floats, cut: int) -> Floats:
     return np.concatenate([part - np.median(part) for part in parts])
 
 
+def _freedom(n: int, inflation: float) -> float:
+    """ν = nₑ − 2, at least 1: a variance is estimated from nₑ = n / λ values around a line."""
+    return max(1.0, n / inflation - 2)
+
+
 def _inflation(residuals: Floats) -> float:
     """Return λ ≥ 1 of the ranks of what the drift leaves: the larger of two estimates.
 
     n / nₑ, and (1 + φ) / (1 − φ) of a first-order autoregressive series, whose coefficient
-    φ = (n r + 2) / (n − 4), of at most MOST_PERSISTENT, corrects the autocorrelation r of
-    neighbors for what removing a drift takes from it. Source of the correction: Marriott and Pope,
-    Bias in the Estimation of Autocorrelations, 1954 (with a line instead of a mean).
+    φ = (n r + k) / (n − k − 2), of at most MOST_PERSISTENT, corrects the autocorrelation r of
+    neighbors for what removing a drift of k = FITTED parameters takes from it: r is too small by
+    (k + (k + 2) φ) / n. Source of the correction: Marriott and Pope, Bias in the Estimation of
+    Autocorrelations, 1954 (there of a mean).
     """
     ranks = scipy.stats.rankdata(residuals)
     n, centered = len(ranks), ranks - ranks.mean()
     square = float(centered @ centered)
     neighbors = float(centered[1:] @ centered[:-1]) / square if square else 0.0
-    phi = min(max(0.0, (n * neighbors + 2) / (n - 4)), MOST_PERSISTENT)
+    phi = min(max(0.0, (n * neighbors + FITTED) / (n - FITTED - 2)), MOST_PERSISTENT)
     return max(1.0, n / effective_size(ranks), (1 + phi) / (1 - phi))

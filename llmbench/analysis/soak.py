@@ -28,6 +28,7 @@ from llmbench.runs.series import Series
 LEAST_SECONDS = 600.0  # shorter runs are no soak
 SPAN_SECONDS, MOST = 60.0, 120  # aimed length of a span, and the most spans
 ALPHA = 0.05  # of any false alarm among all tests of a report
+FEWEST_EFFECTIVE = 10  # independent spans that tell that there is no drift
 RELEVANT = 0.02  # smaller relative changes over the run are no drift
 HOUR = 3600.0
 WATCHED = ("tree_rss_bytes", "harness_rss_bytes", "memory_used_bytes", "server_kv_cache_percent")
@@ -64,6 +65,11 @@ class Tested:
     drift: Drift | None = None
     drifts: bool = False
     shifts: tuple[Shift, ...] = ()
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the spans are too strongly correlated to tell that there is no drift."""
+        return bool(self.drift and not self.drifts and self.drift.effective < FEWEST_EFFECTIVE)
 
     @property
     def change(self) -> float:

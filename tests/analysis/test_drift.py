@@ -21,6 +21,7 @@ from llmbench.analysis.drift import (
 
 Floats = NDArray[np.float64]
 TIMES: Floats = np.arange(60, dtype=np.float64) * 60
+MANY = 1e9  # degrees of freedom
 
 
 def noise(seed: int = 0, count: int = 60) -> Floats:
@@ -76,19 +77,31 @@ def test_autocorrelation_widens_the_tests() -> None:
     centered = values - np.linspace(values[0], values[-1], 60)
     drift = drift_of(TIMES, centered)
     assert drift.inflation > 3
-    assert drift.p > _p_of_trend(centered, 1.0)
+    assert drift.effective == pytest.approx(60 / drift.inflation)
+    assert drift.p > _p_of_trend(centered, 1.0, MANY)
 
 
 def test_without_autocorrelation_the_trend_is_that_of_kendall() -> None:
     values = noise(5)
     expected = scipy.stats.kendalltau(np.arange(60), values, method="asymptotic").pvalue
-    assert _p_of_trend(values, 1.0) == pytest.approx(expected, rel=0.05)
+    assert _p_of_trend(values, 1.0, MANY) == pytest.approx(expected, rel=0.05)
+
+
+def test_few_degrees_of_freedom_have_heavier_tails() -> None:
+    values = np.arange(20) + noise(2, 20)
+    assert _p_of_trend(values, 2.0, 3.0) > 100 * _p_of_trend(values, 2.0, MANY)
+    assert _p_of_shift(60, 900.0, 1.0, 3.0) > 10 * _p_of_shift(60, 900.0, 1.0, MANY)
+
+
+def test_with_many_degrees_of_freedom_a_shift_has_the_p_of_pettitt() -> None:
+    expected = 2 * np.exp(-6 * 500**2 / (60**3 + 60**2))
+    assert _p_of_shift(60, 500.0, 1.0, MANY) == pytest.approx(expected, rel=1e-6)
 
 
 def test_ties_lower_the_variance() -> None:
     assert _variance_of_s(np.arange(10.0)) == 10 * 9 * 25 / 18
     assert _variance_of_s(np.ones(10)) == 0
-    assert _p_of_trend(np.ones(10), 1.0) == 1.0
+    assert _p_of_trend(np.ones(10), 1.0, MANY) == 1.0
 
 
 def test_the_distance_of_a_clean_step_is_the_product_of_its_lengths() -> None:
@@ -97,7 +110,7 @@ def test_the_distance_of_a_clean_step_is_the_product_of_its_lengths() -> None:
 
 
 def test_a_shift_by_chance_has_a_p_of_at_most_one() -> None:
-    assert _p_of_shift(60, 0.0, 1.0) == 1.0
+    assert _p_of_shift(60, 0.0, 1.0, MANY) == 1.0
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=FEWEST, max_size=40), st.floats(-1e3, 1e3))

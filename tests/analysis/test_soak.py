@@ -129,3 +129,14 @@ def test_more_quantities_need_smaller_p_values() -> None:
     assert soak.significant([0.04]) == [True]
     assert soak.significant([0.04, 0.5]) == [False, False]
     assert soak.significant([0.02, 0.5]) == [True, False]
+
+
+def test_strongly_correlated_spans_without_a_drift_are_undecided() -> None:
+    waves = np.repeat([1.0, 1.2, 0.9, 1.1, 0.95, 1.15], 10) + 1e-3 * np.sin(np.arange(60.0))
+    mixed = waves.reshape(6, 10).T.ravel()
+    (undecided,), (decided,) = (
+        soak.tested([Course("x", "s", np.arange(60.0), values)]) for values in (waves, mixed)
+    )
+    assert undecided.is_undecided
+    assert not undecided.drifts
+    assert not decided.is_undecided

@@ -23,9 +23,10 @@ SIGNED = "+"
 NOTE = (
     "Medians (rates and readings: means) of equal spans of time. The slope is the median of the "
     "slopes between all spans (Theil and Sen), with its 95 % interval, widened for "
-    f"autocorrelation. A drift is significant at a level of {100 * ALPHA:g} % over all rows "
-    f"together, and changes the quantity by {100 * soak.RELEVANT:g} % or more; docs/statistics.md "
-    "has the measured rate of false alarms."
+    "autocorrelation. Undecided: the spans are so strongly correlated that they are worth fewer "
+    f"than {soak.FEWEST_EFFECTIVE} independent ones. A drift is significant at a level of "
+    f"{100 * ALPHA:g} % over all rows together, and changes the quantity by "
+    f"{100 * soak.RELEVANT:g} % or more; docs/statistics.md has the measured rate of false alarms."
 )
 CHARTED = 12  # quantities
 
@@ -81,6 +82,7 @@ def as_json(results: Results) -> list[dict[str, Any]]:
             "unit": row.tested.course.unit,
             "level": row.tested.course.level,
             "spans": len(row.tested.course.values),
+            "effective_spans": row.tested.drift and row.tested.drift.effective,
             **_drift_as_json(row.tested),
         }
         for row in tested_rows(results)
@@ -95,6 +97,7 @@ def _drift_as_json(tested: Tested) -> dict[str, Any]:
         **{n: s if s is None else s * HOUR for n, s in zip(names, slopes, strict=True)},
         "p": drift.p if drift else None,
         "drifts": tested.drifts,
+        "undecided": tested.is_undecided,
         "shifts": [
             {"seconds": float(tested.course.times[s.index]), "before": s.before, "after": s.after}
             for s in tested.shifts
@@ -123,7 +126,7 @@ def _row(row: Row) -> tuple[Cell, ...]:
     if tested.drift is None:
         why = f"needs {FEWEST} spans with different values; has {len(course.values)}"
         return (*head, table.missing(why), table.missing(why), Cell("not tested", detail=why))
-    return (*head, _slope(tested), _change(tested), Cell(_verdict(tested), detail=_shifts(tested)))
+    return (*head, _slope(tested), _change(tested), Cell(_verdict(tested), detail=_detail(tested)))
 
 
 def _slope(tested: Tested) -> Cell:
@@ -143,6 +146,8 @@ def _change(tested: Tested) -> Cell:
 
 
 def _verdict(tested: Tested) -> str:
+    if tested.is_undecided:
+        return "undecided"
     if not tested.drifts:
         return "no drift found"
     if tested.shifts:
@@ -150,7 +155,11 @@ def _verdict(tested: Tested) -> str:
     return "rises" if tested.change > 0 else "falls"
 
 
-def _shifts(tested: Tested) -> str:
+def _detail(tested: Tested) -> str:
+    """Return the shifts, or the effective number of spans if it is too small."""
+    if tested.drift and tested.is_undecided:
+        spans, effective = len(tested.course.values), tested.drift.effective
+        return f"{spans} spans are worth {effective:.1f} independent ones"
     return "; ".join(_shift(tested.course, shift) for shift in tested.shifts)
 
 

@@ -13,6 +13,9 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from llmbench import report
+from llmbench.analysis.drift import Drift
+from llmbench.analysis.soak import Course
+from llmbench.analysis.soak import Tested as TestedCourse
 from llmbench.report.frames import summary
 from llmbench.report.results import Results
 from llmbench.report.sections import soak
@@ -80,6 +83,13 @@ def test_what_stays_has_no_drift(shifted: RunSet) -> None:
     itl = by_quantity(shifted)["ITL p50"]
     assert itl["verdict"].text == "no drift found"
     assert itl["verdict"].detail == ""
+
+
+def test_too_few_effective_spans_are_undecided_with_their_number() -> None:
+    drift = Drift(slope=0.0, low=-1.0, high=1.0, p=0.5, is_shift=False, inflation=15, effective=4)
+    tested = TestedCourse(Course("ttft", "s", np.arange(60.0), np.arange(60.0)), drift)
+    assert soak._verdict(tested) == "undecided"
+    assert soak._detail(tested) == "60 spans are worth 4.0 independent ones"
 
 
 def test_each_quantity_has_a_chart_with_its_values(shifted: RunSet) -> None:
