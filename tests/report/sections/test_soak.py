@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from llmbench import report
 from llmbench.analysis.drift import Drift
 from llmbench.analysis.soak import Course
-from llmbench.analysis.soak import Tested as TestedCourse
+from llmbench.analysis.soak import Tested as Judged
 from llmbench.report.frames import summary
 from llmbench.report.results import Results
 from llmbench.report.sections import soak
@@ -87,7 +87,7 @@ def test_what_stays_has_no_drift(shifted: RunSet) -> None:
 
 def test_too_few_effective_spans_are_undecided_with_their_number() -> None:
     drift = Drift(slope=0.0, low=-1.0, high=1.0, p=0.5, is_shift=False, inflation=15, effective=4)
-    tested = TestedCourse(Course("ttft", "s", np.arange(60.0), np.arange(60.0)), drift)
+    tested = Judged(Course("ttft", "s", np.arange(60.0), np.arange(60.0)), drift)
     assert soak._verdict(tested) == "undecided"
     assert soak._detail(tested) == "60 spans are worth 4.0 independent ones"
 
