@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -83,8 +83,10 @@ def check(source: Source) -> None:
         raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
     with _located(source.places, "engine"):
         check_is_used(source.cases)
+    reads = any(case.scenario.engine.queue.reads_priorities for case in source.cases)
+    honored = {"priority"} if reads else set[str]()  # others of a sweep are compared with that case
     for case in source.cases:
-        _check(case, source.places)
+        _check(case, source.places, honored)
 
 
 def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
@@ -102,7 +104,7 @@ def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
                 BACKENDS.part(case.backend_options).probe(scenario.model, routes)
 
 
-def _check(case: Case, places: Mapping[str, str]) -> None:
+def _check(case: Case, places: Mapping[str, str], honored: Container[str]) -> None:
     scenario = case.scenario
     with _located(places, "backends"):
         BACKENDS.require(case.backend)
@@ -120,7 +122,7 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         workload = WORKLOADS.part(scenario.workload)
         workload.check()
         _check_lengths(case, workload)
-        _check_routes(case, workload)
+        _check_routes(case, workload, honored)
         _check_constraints(case, workload)
     with _located(places, "engine"):
         check_queue(case, workload)
@@ -163,11 +165,10 @@ def _check_lengths(case: Case, workload: Workload) -> None:
     check_lengths(case, workload, seed, min(EARLY, total or EARLY))
 
 
-def _check_routes(case: Case, workload: Workload) -> None:
-    """Raise InputError if requests of a class have what the backend cannot honor."""
+def _check_routes(case: Case, workload: Workload, honored: Container[str]) -> None:
+    """Raise InputError if requests of a class have what a local backend cannot honor."""
     if BACKENDS.find(case.backend).has_routes:
         return
-    honored = {"priority"} if case.scenario.engine.queue.reads_priorities else set()
     for name, route in workload.routes.items():
         if not (others := [key for key in route.given if key not in honored]):
             continue

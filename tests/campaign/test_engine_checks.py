@@ -159,6 +159,14 @@ def test_the_classes_own_priorities_are_the_levels_of_a_policy_without(tmp_path:
     )
 
 
+def test_policies_without_priorities_may_be_compared_with_one_that_has_them(tmp_path: Path) -> None:
+    text = SCENARIO.replace("    batch: {", "    batch: {priority: 10, ")
+    plan.check(loaded(tmp_path, "sweep={engine.queue: [fifo, priority]}", text=text))
+    assert "cannot honor `priority`" in refusal(
+        tmp_path, "sweep={engine.queue: [fifo, shortest]}", text=text
+    )
+
+
 def test_a_policy_is_swept_by_its_name_or_as_a_whole(tmp_path: Path) -> None:
     by_name = loaded(tmp_path, "sweep={engine.queue: [fifo, shortest]}")
     by_key = loaded(tmp_path, "engine.queue=shortest", "sweep={engine.queue.by: [prompt, output]}")
