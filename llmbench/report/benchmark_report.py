@@ -179,7 +179,7 @@ def _requests(arrays: RecordArrays, values: Mapping[str, Value]) -> Json:
     by_finish = {each["values"]: each["counts"] for each in finishes}
     return _known({
         "total": arrays.measured.num_rows,
-        "failures": by_finish.get("error", 0),
+        "failures": by_finish.get("error", 0) + by_finish.get("rejected", 0),
         "incomplete": by_finish.get("unfinished", 0) + by_finish.get("abandoned", 0),
         "input_length": statistics(floats(arrays.good["prompt_tokens"]), "count"),
         "output_length": statistics(floats(arrays.good["output_tokens"]), "count"),

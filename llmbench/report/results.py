@@ -140,7 +140,7 @@ class CaseResults:
 
     @property
     def failed_requests(self) -> int:
-        """The number of measured requests that failed or did not finish."""
+        """The number of measured requests that failed, were rejected or did not finish."""
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
     @property

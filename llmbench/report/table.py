@@ -207,7 +207,8 @@ def failed(case: CaseResults) -> Cell:
     if not case.failed_requests:
         return count(0)
     kinds = sum((Counter(errors_by_kind(run)) for run in case.runs), Counter[str]())
-    return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    cell = count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    return replace(cell, detail=f"{kinds['rejected']:,} rejected") if kinds["rejected"] else cell
 
 
 def abandoned(case: CaseResults) -> Cell:
@@ -229,7 +230,10 @@ def requests(case: CaseResults) -> Cell:
 
 # columns of several tables
 REQUESTS: ColumnOf = (Column("requests", "measured, in all runs"), requests)
-FAILED: ColumnOf = (Column("failed", "measured requests that failed or did not finish"), failed)
+FAILED: ColumnOf = (
+    Column("failed", "measured requests that failed, were rejected or did not finish"),
+    failed,
+)
 ABANDONED: ColumnOf = (
     Column("abandoned", "measured requests whose users gave up; neither successes nor failures"),
     abandoned,

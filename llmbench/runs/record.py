@@ -134,5 +134,5 @@ class Record:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the response is complete: neither failed, unfinished nor abandoned."""
+        """Whether the response is complete: not failed, rejected, unfinished or abandoned."""
         return self.finish in SUCCEEDED

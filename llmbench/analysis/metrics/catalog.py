@@ -69,7 +69,9 @@ SCALES: dict[Scale, tuple[str, ...]] = {
         "slo_attainment", "job_cached_share", "top1_agreement", "exact_match", "draft_acceptance",
         "valid_answers", *under_load.SHARES, *server_metrics.SHARES,
     ),
-    "count": ("failed_requests", "abandoned_requests", "failed_jobs"),
+    "count": (
+        "failed_requests", "rejected_requests", "abandoned_requests", "preemptions", "failed_jobs",
+    ),
 }  # fmt: skip
 
 OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
@@ -184,8 +186,10 @@ METRICS: dict[str, Metric] = {
         Metric("slo_attainment", "SLO attainment", "share", "higher"),
         *_time_metrics(LATENCIES),
         Metric("failed_requests", "failed requests", "requests", "lower"),
+        Metric("rejected_requests", "rejected requests", "requests", "lower"),
         Metric("abandoned_requests", "abandoned requests", "requests", "lower"),
         Metric("abandoned_output_tokens", "tokens of abandoned requests", "tokens", "neither"),
+        Metric("preemptions", "preemptions", "preemptions", "neither"),
         *_fairness_metrics(),
         Metric("steady_window_seconds", "steady window", "s", "neither"),
         Metric("makespan_seconds", "first due to last token", "s", "neither"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.energy import energy_metrics
 from llmbench.analysis.engine_time import engine_time
+from llmbench.analysis.metrics.admission import admission
 from llmbench.analysis.metrics.answers import answer_values
 from llmbench.analysis.metrics.catalog import (
     LATENCIES,
@@ -58,6 +59,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_objectives(arrays, run.case.spec.get("slo") or {}),
         **_spans(arrays),
         **_abandoned(arrays, run.case.spec.get("abandon")),
+        **admission(arrays, run.case.spec.get("engine") or {}),
         **job_values(arrays),
         **fairness(arrays),
         **_reported(run.backend_report),
@@ -147,9 +149,9 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
 def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     """Return goodput = g / T and SLO attainment = m / n.
 
-    n is the number of measured requests, including failed ones but no abandoned ones; m of these
-    meet every objective, and g of the m finish in the steady window of T seconds. Source: Zhong et
-    al., DistServe, 2024.
+    n is the number of measured requests, including failed and rejected ones but no abandoned ones;
+    m of these meet every objective, and g of the m finish in the steady window of T seconds.
+    Source: Zhong et al., DistServe, 2024.
     """
     keys = ("goodput_requests_per_second", "slo_attainment")
     if not slo:

@@ -18,6 +18,7 @@ NOTE = (
     "step includes the engine's own work before it; the engine is idle while no request waits or "
     "runs. Figures are means over processes."
 )
+PREEMPTIONS = "preemptions"
 TITLE = "engine time: prefill, decode, idle (%)"
 COLORS = dict(
     zip(ACTIVITIES, (palette.PREFILL, palette.DECODE, palette.pale(palette.QUEUE)), strict=True)
@@ -29,6 +30,8 @@ def engine_time(results: Results) -> Table:
     cases = [case for case in results.measured if case.estimates[KEYS[0]].value is not None]
     labels = (*ACTIVITIES, None)
     columns = [table.metric_column(*column) for column in zip(KEYS, labels, strict=True)]
+    if any(case.estimates[PREEMPTIONS].value is not None for case in cases):
+        columns.append(table.metric_column(PREEMPTIONS))
     return table.by_case("Time of the engine", cases, columns, (NOTE,) if cases else ())
 
 
