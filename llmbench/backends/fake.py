@@ -72,8 +72,24 @@ class _SimulatedRunner:
         self._pass(seconds)
         return [self._token() for _ in slots]
 
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        del starts  # what is cached takes no time
+        return self.prefill_batch(slots, chunks)
+
     def computed_tokens(self, prompts: Sequence[int]) -> int:
         return sum(prompts)
+
+    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> int:
+        del starts
+        return sum(chunks)
+
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Take no time."""
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Take no time."""
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         self._pass(self.options.per_token + self.options.per_row * len(slots))
@@ -134,6 +150,9 @@ class _FakeServer(Server):
             queue=queue_of(options.queue, self.context.priorities),
             max_queue=options.max_queue,
             kv_tokens=options.kv_tokens,
+            prefill_chunk=options.prefill_chunk,
+            prefix_cache=options.prefix_cache,
+            batch_wait=options.longest_batch_wait,
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
         )

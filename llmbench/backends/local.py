@@ -21,14 +21,15 @@ from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContex
 from llmbench.backends.gc_freeze import frozen_gc, paused_gc
 from llmbench.backends.memory import MemoryPlan, Peaks
 from llmbench.engine import warmup
-from llmbench.engine.buckets import Buckets, round_up
-from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
-from llmbench.engine.injected_delay import DelayedRunner
+from llmbench.engine.buckets import Buckets, doublings, round_up
+from llmbench.engine.engine import BatchRunner, ChunkRunner, Engine, ModelRunner
+from llmbench.engine.injected_delay import delayed
 from llmbench.engine.queues import queue_of
 from llmbench.engine.step_log import StepLog
-from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
+from llmbench.engine.warmup import Warmup, WarmupRunner, WarmupStep, graphs_compiled
 from llmbench.environment import usable_cores
 from llmbench.environment.probing import Reader
+from llmbench.errors import InputError
 from llmbench.loads.clock import Clock
 from llmbench.loads.closed import one_after_another
 from llmbench.loads.dispatch import Dispatch
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 LENGTH_MULTIPLE = 64
 FEW_CORES = 4
+WARMUP_CHUNKS = 4
 # docs/performance.md has the measurements
 CPU_PREFILL_TOKENS = 64
 GPU_PREFILL_TOKENS = 512
@@ -110,6 +112,14 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """
         del buckets
         return totals[-1:]
+
+    def warmup_chunks(self, buckets: Buckets, longest: int) -> Sequence[int]:
+        """Return the sizes of the chunks behind cached tokens that the warm-up prefills, ascending.
+
+        ``longest`` is that of the load's chunks; the default is a few sizes up to it.
+        """
+        del buckets
+        return doublings(1, longest)[-WARMUP_CHUNKS:]
 
     def context_length(self, model: ModelOptions) -> int | None:
         """Return a model's context length in tokens, if its configuration is on this machine."""
@@ -235,23 +245,46 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
-        shapes = self.warmup_shapes(buckets, load_shape)
+        first = first_chunks(load_shape, context.engine.prefill_chunk)
+        shapes = self.warmup_shapes(buckets, first)
         budget = prefill_tokens_of(context.engine, runner, model.device)
-        totals = self.warmup_totals(buckets, shared_totals(load_shape, slots, budget))
+        totals = self.warmup_totals(buckets, shared_totals(first, slots, budget))
         steps = warmup.warmup_steps(runner, shapes, totals)
-        warmed = warmup.warm_up(steps, graphs_compiled, on_stage=context.on_stage)
+        chunks = self._chunk_steps(context, runner, buckets)
+        warmed = warmup.warm_up({**steps, **chunks}, graphs_compiled, on_stage=context.on_stage)
         cold_start["first_token"] = prepared + warmed.first_token_seconds
         cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
         checked, cold_start["self_check"] = self._self_check(
             context, model, runner, max_length, budget
         )
         model = self.without_references(model)
-        _take_peaks(peaks, runner, shapes, totals)
+        _take_peaks(peaks, runner, shapes, totals, chunks)
         sampler.restart()
         roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
         return LocalServer(
             self, context, model, runner, budget, warmed, checked, cold_start, roofline, peaks
         )  # fmt: skip
+
+    def _chunk_steps(
+        self, context: OpenContext, runner: LocalRunner, buckets: Buckets
+    ) -> dict[str, WarmupStep]:
+        """Return the warm-up's prefill steps behind cached tokens; none if no option needs them.
+
+        Raise InputError if the runner prefills whole prompts only.
+        """
+        engine, longest = context.engine, context.load_shape.prompt_lengths[-1]
+        option = chunk_option(engine)
+        if option is None:
+            return {}
+        if not isinstance(runner, ChunkRunner):
+            raise InputError(
+                f"engine.{option}: backend `{type(self).__name__.lower()}` prefills whole prompts "
+                "only; remove the key, or use a backend whose runner has `prefill_chunks`"
+            )
+        if longest == 1:
+            return {}
+        sizes = self.warmup_chunks(buckets, min(longest - 1, engine.prefill_chunk or longest))
+        return warmup.chunk_steps(runner, sizes, longest)
 
     def _self_check(
         self, context: OpenContext, model: Model, runner: LocalRunner, max_length: int, budget: int
@@ -270,7 +303,14 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         prompts = self.checked_prompts(shape, max_length)
         capacity = check_requests.Capacity(engine.slots, prompts, shape.longest_sequence)
         result = self_check.total(
-            self_check.check(checked, reference, capacity, engine.batching, budget)
+            self_check.check(
+                checked,
+                reference,
+                capacity,
+                engine.batching,
+                budget,
+                chunk_runner=chunked(checked, engine),
+            )
             for checked, reference in self.references(model, runner)
         )
         return result, time.monotonic() - began if result else None
@@ -318,11 +358,17 @@ def _plan(
         plan.check_host()
 
 
-def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets, totals: Sequence[int]) -> None:
+def _take_peaks(
+    peaks: Peaks,
+    runner: WarmupRunner,
+    shapes: Buckets,
+    totals: Sequence[int],
+    chunks: Mapping[str, WarmupStep],
+) -> None:
     """Rerun the largest prefill and decode steps to measure the memory peak of each phase."""
     largest = shapes.thinned(1)
     phases = {
-        "prefill": warmup.prefills(runner, largest, totals[-1:]),
+        "prefill": {**warmup.prefills(runner, largest, totals[-1:]), **chunks},
         "decode": warmup.decodes(runner, largest),
     }
     for phase, steps in phases.items():
@@ -354,6 +400,26 @@ def prefill_tokens_of(engine: EngineOptions, runner: ModelRunner, device: torch.
     if engine.prefill_tokens != "auto":
         return engine.prefill_tokens
     return CPU_PREFILL_TOKENS if device.type == "cpu" else GPU_PREFILL_TOKENS
+
+
+def chunk_option(engine: EngineOptions) -> str | None:
+    """Return the option that needs prefill steps behind cached tokens, or None."""
+    if engine.prefill_chunk is not None:
+        return "prefill_chunk"
+    return "prefix_cache" if engine.prefix_cache else None
+
+
+def chunked(runner: ModelRunner, engine: EngineOptions) -> ChunkRunner | None:
+    """Return the runner if it prefills behind cached tokens, and an option needs that."""
+    return runner if chunk_option(engine) and isinstance(runner, ChunkRunner) else None
+
+
+def first_chunks(load_shape: LoadShape, chunk: int | None) -> LoadShape:
+    """Return the shape of a load with the lengths of its prompts' first chunks."""
+    if chunk is None:
+        return load_shape
+    lengths = {min(length, chunk) for length in load_shape.prompt_lengths}
+    return replace(load_shape, prompt_lengths=tuple(sorted(lengths)))
 
 
 def shared_totals(load_shape: LoadShape, slots: int, budget: int) -> range:
@@ -398,7 +464,7 @@ class LocalServer(Server):
     ) -> list[Record]:
         """Serve the load with the garbage collector frozen; count compilations and collections."""
         slowdown, options = self.context.slowdown, self.context.engine
-        runner = DelayedRunner(batched(self.runner), slowdown) if slowdown else self.runner
+        runner = delayed(self.runner, slowdown) if slowdown else self.runner
         engine = Engine(
             runner,
             clock,
@@ -408,6 +474,9 @@ class LocalServer(Server):
             queue=queue_of(options.queue, self.context.priorities),
             max_queue=options.max_queue,
             kv_tokens=options.kv_tokens,
+            prefill_chunk=options.prefill_chunk,
+            prefix_cache=options.prefix_cache,
+            batch_wait=options.longest_batch_wait,
             stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
             keep_outputs=self.context.keep_outputs or self.context.keep_answers,
             on_progress=on_progress,
@@ -500,12 +569,18 @@ class LocalServer(Server):
     def _requested(self) -> dict[str, Any]:
         engine = self.context.engine
         own = {"threads": engine.threads, "prefill_tokens": engine.prefill_tokens}
-        return {**self.model.requested, **own, **self.backend.settings()}
+        return {**self.model.requested, **own, **self._chunking(), **self.backend.settings()}
+
+    def _chunking(self) -> dict[str, Any]:
+        """Return the options of chunked prefill and prefix reuse that are in use."""
+        engine = self.context.engine
+        options = {"prefill_chunk": engine.prefill_chunk, "prefix_cache": engine.prefix_cache}
+        return {name: value for name, value in options.items() if value}
 
     def effective(self) -> dict[str, Any]:
         """Return the effective settings of the model, torch and the backend."""
         own = {"threads": _threads(), "prefill_tokens": self.prefill_tokens}
-        return {**self.model.effective, **own, **self.backend.settings()}
+        return {**self.model.effective, **own, **self._chunking(), **self.backend.settings()}
 
     def _caveats(self) -> Iterator[Caveat]:
         yield from self.model.caveats

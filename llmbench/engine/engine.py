@@ -13,15 +13,27 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, runtime_checkable
 
+from llmbench.engine.prefixes import CopyingRunner, PrefixCache
 from llmbench.engine.queues import WaitingQueue
-from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
+from llmbench.engine.scheduler import (
+    NO_PREFIXES,
+    ContinuousScheduler,
+    DynamicScheduler,
+    PrefillBudget,
+    Span,
+    StaticScheduler,
+)
 from llmbench.engine.sequence import ImpatientSequence, Sequence
 from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
 
-SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
+SCHEDULERS = {
+    "continuous": ContinuousScheduler,
+    "static": StaticScheduler,
+    "dynamic": DynamicScheduler,
+}
 
 
 class ModelRunner(Protocol):
@@ -51,6 +63,25 @@ class BatchRunner(ModelRunner, Protocol):
         """Return the tokens that a step computes for prompts of these lengths, with padding.
 
         Infinity if one step cannot run them.
+        """
+
+
+@runtime_checkable
+class ChunkRunner(BatchRunner, CopyingRunner, Protocol):
+    """A model runner that can prefill a prompt in chunks, and copy cached tokens between slots."""
+
+    def prefill_chunks(
+        self, slots: SequenceOf[int], chunks: SequenceOf[SequenceOf[int]], starts: SequenceOf[int]
+    ) -> SequenceOf[int]:
+        """Run chunks of prompts, each behind the first ``starts`` tokens that its slot has cached.
+
+        Return the token after each chunk, which is the first output token at the end of a prompt.
+        """
+
+    def computed_chunks(self, chunks: SequenceOf[int], starts: SequenceOf[int]) -> float:
+        """Return the tokens that a step computes for chunks of these lengths, with padding.
+
+        Infinity if one step cannot run them behind ``starts`` cached tokens.
         """
 
 
@@ -84,12 +115,22 @@ def batched(runner: ModelRunner) -> BatchRunner:
     return runner if isinstance(runner, BatchRunner) else OneByOne(runner)
 
 
+def computed_spans(runner: BatchRunner) -> Callable[[SequenceOf[Span]], float]:
+    """Return the function of the tokens that a runner's prefill step computes for chunks."""
+    if isinstance(runner, ChunkRunner):
+        return lambda spans: runner.computed_chunks(*zip(*spans, strict=True))
+    return lambda spans: runner.computed_tokens([span.length for span in spans])
+
+
 class Engine:
     """Serves requests on a runner, one step at a time.
 
     The token ids ``stop_ids`` end a sequence early; by default there are none, so that output
     lengths are fixed. A prefill step runs the first waiting prompts that have at most
-    ``prefill_tokens`` in total, or one longer prompt; by default, each step runs one prompt.
+    ``prefill_tokens`` in total, or one longer prompt; by default, each step runs one prompt. With
+    ``prefill_chunk``, no step runs more prompt tokens than that, and with ``prefix_cache``, prompts
+    reuse the tokens that slots hold; both need a ChunkRunner. ``batch_wait`` is the maximum wait of
+    dynamic batching, in seconds.
     ``queue`` is the policy of the waiting requests, by default first come, first served. A request
     that arrives when ``max_queue`` requests wait is rejected; those that run have at most
     ``kv_tokens`` tokens together, with the output that they ask for.
@@ -105,6 +146,9 @@ class Engine:
         slots: int,
         batching: str = "continuous",
         prefill_tokens: int = 1,
+        prefill_chunk: int | None = None,
+        prefix_cache: bool = False,
+        batch_wait: float = 0.0,
         queue: WaitingQueue | None = None,
         max_queue: int | None = None,
         kv_tokens: int | None = None,
@@ -113,10 +157,21 @@ class Engine:
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = batched(runner)
+        self._chunk_runner = runner if isinstance(runner, ChunkRunner) else None
         self._clock = clock
-        budget = PrefillBudget(prefill_tokens, self._runner.computed_tokens)
+        budget = PrefillBudget(
+            min(prefill_tokens, prefill_chunk or prefill_tokens),
+            computed_spans(self._runner),
+            prefill_chunk,
+        )
         self._scheduler = SCHEDULERS[batching](
-            slots, budget, queue, max_queue=max_queue, kv_tokens=kv_tokens
+            slots,
+            budget,
+            queue,
+            prefixes=PrefixCache(slots) if prefix_cache else NO_PREFIXES,
+            max_queue=max_queue,
+            kv_tokens=kv_tokens,
+            batch_wait=batch_wait,
         )
         self._stop_ids = stop_ids
         self._keep_outputs = keep_outputs
@@ -134,10 +189,12 @@ class Engine:
         while not dispatch.finished:
             now = self._clock.now()
             finished = self._admit(dispatch, now)
-            if not self._scheduler.is_idle:
-                finished += self._withdrawn(now) or self.step(now)
+            if withdrawn := self._withdrawn(now):
+                finished += withdrawn
+            elif (moment := self._scheduler.next_step(now)) <= now:
+                finished += self.step(now)
             elif not finished:
-                self._wait(dispatch)
+                self._wait(dispatch, moment)
             if finished:
                 records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
@@ -177,34 +234,63 @@ class Engine:
             self._scheduler.withdraw(sequence)
         return withdrawn
 
-    def _wait(self, dispatch: Dispatch) -> None:
+    def _wait(self, dispatch: Dispatch, moment: float) -> None:
+        """Wait for the next due request, or for a moment."""
         due = dispatch.next_due()
+        until = min([moment, *self._gives_up_at()])
         if due is not None:
-            self._clock.sleep_until(due)
-        elif not dispatch.finished:
-            self._more.wait()  # no due time is known: another thread issues the requests
+            self._clock.sleep_until(min(due, until))
+        elif not dispatch.finished:  # another thread may issue requests
+            self._clock.wait_for(self._more, until)
             self._more.clear()
         self.step_log.note("idle", self._clock.now())
 
+    def _gives_up_at(self) -> list[float]:
+        """Return when the users of waiting requests give up."""
+        waiting = (sequence for sequence in self._impatient if sequence.slot is None)
+        moments = (sequence.request.gives_up_at(sequence.due) for sequence in waiting)
+        return [moment for moment in moments if moment is not None]
+
     def _prefill(self, joining: list[Sequence], now: float) -> list[Sequence]:
-        new = [sequence for sequence in joining if sequence.started is None]
-        for sequence in new:
-            sequence.started = now
-        chunks = [[token] for token in self._next_tokens(joining)]
-        finished = self._timestamp("prefill", joining, chunks)
+        for sequence in joining:
+            if sequence.started is None:
+                sequence.started = now
+        tokens = self._next_tokens(joining)
+        for sequence in joining:
+            sequence.prefilled = sequence.chunk_end
+        if not joining[0].is_prefilled:  # then it is alone
+            return self._given_up(joining[0])
+        new = [sequence for sequence in joining if not sequence.output_ids]
+        finished = self._timestamp("prefill", joining, [[token] for token in tokens])
         for sequence in new:
             self._first_token(sequence.request.id)
         return finished
 
+    def _given_up(self, sequence: Sequence) -> list[Sequence]:
+        """Return a sequence after a chunk of its prompt if its user has given up, else nothing."""
+        now = self._clock.now()
+        self.step_log.note("prefill", now)
+        self._scheduler.generated([], [], now)
+        if not isinstance(sequence, ImpatientSequence) or not sequence.give_up_by(now):
+            return []
+        self._scheduler.retire(sequence)
+        return [sequence]
+
     def _next_tokens(self, joining: list[Sequence]) -> SequenceOf[int]:
         slots = [sequence.slot for sequence in joining if sequence.slot is not None]
-        prompts = [sequence.context for sequence in joining]
+        chunks = [sequence.context[sequence.prefilled : sequence.chunk_end] for sequence in joining]
+        starts = [sequence.prefilled for sequence in joining]
+        if self._chunk_runner:
+            for move in self._scheduler.take_moves():
+                move.run(self._chunk_runner)
+            if any(starts):
+                return self._chunk_runner.prefill_chunks(slots, chunks, starts)
         if len(joining) == 1:
-            return [self._runner.prefill(slots[0], prompts[0])]
-        return self._runner.prefill_batch(slots, prompts)
+            return [self._runner.prefill(slots[0], chunks[0])]
+        return self._runner.prefill_batch(slots, chunks)
 
     def _decode(self) -> list[Sequence]:
-        running = self._scheduler.running
+        running = self._scheduler.decoding
         slots = sorted(running)
         sequences = [running[slot] for slot in slots]
         self.step_log.decoded_sequences += len(slots)

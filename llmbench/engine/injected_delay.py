@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmbench.engine.engine import BatchRunner
+from llmbench.engine.engine import BatchRunner, ChunkRunner, ModelRunner, batched
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +51,38 @@ class DelayedRunner:
         end = now + self.share * (now - began)
         while time.monotonic() < end:
             pass
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedChunkRunner(DelayedRunner):
+    """The same for a runner that prefills prompts in chunks; copies take their own time only."""
+
+    runner: ChunkRunner
+
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> Sequence[int]:
+        """Run the wrapped runner's prefill of chunks, then wait for the injected delay."""
+        began = time.monotonic()
+        tokens = self.runner.prefill_chunks(slots, chunks, starts)
+        self._wait(began)
+        return tokens
+
+    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> float:
+        """Return the tokens that the wrapped runner computes for these chunks."""
+        return self.runner.computed_chunks(chunks, starts)
+
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Copy cached tokens in the wrapped runner."""
+        self.runner.copy_prefix(source, slot, length)
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange cached tokens in the wrapped runner."""
+        self.runner.exchange(first, second, length)
+
+
+def delayed(runner: ModelRunner, share: float) -> DelayedRunner:
+    """Return a runner whose steps last longer by the fraction ``share``."""
+    if isinstance(runner, ChunkRunner):
+        return DelayedChunkRunner(runner, share)
+    return DelayedRunner(batched(runner), share)

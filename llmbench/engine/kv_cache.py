@@ -47,6 +47,22 @@ class KvCache:
         """The size of all keys and values in bytes."""
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Copy the first ``length`` positions of a slot to another slot."""
+        for states in (*self.keys, *self.values):
+            self._rows(states, slot, length).copy_(self._rows(states, source, length))
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange the first ``length`` positions of two slots."""
+        for states in (*self.keys, *self.values):
+            rows, others = (self._rows(states, slot, length) for slot in (first, second))
+            kept = rows.clone()
+            rows.copy_(others)
+            others.copy_(kept)
+
+    def _rows(self, states: Tensor, slot: int, length: int) -> Tensor:
+        return states.narrow(0, slot * self.max_length, length)
+
 
 @torch.no_grad()
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -111,6 +127,19 @@ class _View(Cache):
 
 class PrefillView(_View):
     """The cache view of a prefill, which attends to its own prompt only."""
+
+
+class ChunkView(_View):
+    """The cache view of a prefill behind cached tokens: it attends to the indices ``context``."""
+
+    def __init__(self, cache: KvCache, index: Tensor, context: Tensor) -> None:
+        super().__init__(cache, index)
+        self.context = context
+
+    def write(self, stored: Tensor, new: Tensor) -> Tensor:
+        """Store new keys or values, and return a copy of those to attend to."""
+        super().write(stored, new)
+        return stored.index_select(0, self.context)[None].transpose(1, 2)
 
 
 class DecodeView(_View):

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from llmbench.engine import rope
 from llmbench.engine.buckets import Buckets
-from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
+from llmbench.engine.kv_cache import ChunkView, DecodeView, KvCache, PrefillView
 from llmbench.engine.sampling import Sampler
 from llmbench.models.architecture import FULL, SLIDING
 
@@ -31,7 +31,8 @@ class TorchRunner:
     """A model runner with optionally compiled steps and all state on the device.
 
     Steps update token ids and positions of all slots in place, in persistent tensors. A decode step
-    runs on slots 0 to the highest in use; idle slots among them write to rows that are never read.
+    runs on slots 0 to the highest in use. Idle slots among them write too, each at its position:
+    behind the tokens that it holds, where the next chunk of its prompt, if any, overwrites it.
     Prompts that are prefilled together are packed into one row, and masked from each other.
     ``compile_prefill`` and ``compile_decode`` are called once and return the step to run.
 
@@ -58,6 +59,7 @@ class TorchRunner:
         self._buckets = buckets
         self._masks = _Masks(model)
         self._prefill_step = compile_prefill(self._prefill)
+        self._chunk_step = compile_prefill(self._prefill_chunks)
         self._decode_step = compile_decode(self._decode)
         self._pads_prompts = self._prefill_step != self._prefill
         self.shows_logits = (self._prefill_step, self._decode_step) == (self._prefill, self._decode)
@@ -94,21 +96,69 @@ class TorchRunner:
     def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
         """Run prompts, fill their slots' KV cache and return the first output tokens."""
         lengths = [len(prompt) for prompt in prompts]
-        for slot, length in zip(slots, lengths, strict=True):
-            self.lengths[slot] = length
-        total = sum(lengths)
-        self._prompt[0, :total] = torch.tensor([*chain.from_iterable(prompts)])
-        self.sampler.draw()
-        padded = self._prompt[:, : self._buckets.prompt(total)]
+        padded = self._filled(slots, prompts, lengths)
         packing = self._packing(slots, lengths, padded.shape[1])
-        return self._read(self._prefill_step(padded, packing))[: len(prompts)]
+        return self._read(self._prefill_step(padded, self._on_device(packing)))[: len(prompts)]
+
+    @torch.inference_mode()
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        """Run chunks of prompts, each behind the first ``starts`` tokens that its slot has cached.
+
+        Return the token after each chunk, which is the first output token at the end of a prompt.
+        """
+        lengths = [len(chunk) for chunk in chunks]
+        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+        padded = self._filled(slots, chunks, ends)
+        packing = np.vstack([self._packing(slots, lengths, padded.shape[1]), starts])
+        context = self._on_device(self._context(slots, ends))
+        return self._read(self._chunk_step(padded, self._on_device(packing), context))[: len(slots)]
 
     def computed_tokens(self, prompts: Sequence[int]) -> float:
         """Return the tokens of a step that packs prompts of these lengths; infinity if too many."""
         total = sum(prompts)
         return self._buckets.prompt(total) if total <= self._buckets.prompts[-1] else inf
 
-    def _packing(self, slots: Sequence[int], lengths: Sequence[int], width: int) -> Tensor:
+    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> float:
+        """Return the tokens of a step that packs chunks of these lengths; infinity if it cannot.
+
+        A compiled step runs one chunk behind cached tokens, so that there are few graphs.
+        """
+        if self._pads_prompts and len(chunks) > 1 and any(starts):
+            return inf
+        return self.computed_tokens(chunks)
+
+    @torch.inference_mode()
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Copy the first ``length`` cached tokens of a slot to another one."""
+        self._cache.copy(source, slot, length)
+        self.positions[slot] = length
+        self.lengths[slot] = length
+
+    @torch.inference_mode()
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange the first ``length`` cached tokens of two idle slots, and their positions."""
+        self._cache.exchange(first, second, length)
+        pair = [first, second]
+        self.positions[pair] = self.positions[pair[::-1]]
+        self.lengths[first], self.lengths[second] = self.lengths[second], self.lengths[first]
+
+    def _filled(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], ends: Sequence[int]
+    ) -> Tensor:
+        """Set the slots' lengths; return the prompts' ids, packed into one padded row."""
+        for slot, end in zip(slots, ends, strict=True):
+            self.lengths[slot] = end
+        total = sum(map(len, prompts))
+        self._prompt[0, :total] = torch.tensor([*chain.from_iterable(prompts)])
+        self.sampler.draw()
+        return self._prompt[:, : self._buckets.prompt(total)]
+
+    def _on_device(self, numbers: Any) -> Tensor:
+        return torch.from_numpy(numbers).to(self.tokens.device)
+
+    def _packing(self, slots: Sequence[int], lengths: Sequence[int], width: int) -> Any:
         """Return the slot, first column, end and last token's column of each prompt, [4, prompts].
 
         The last prompt's end includes the padding up to ``width``. Compiled steps have room for one
@@ -120,27 +170,58 @@ class TorchRunner:
         if self._pads_prompts and len(slots) > 1:
             unused = [[self._cache.slots], [width], [width], [width - 1]]
             packing = np.hstack([packing, *[unused] * (self._cache.slots - len(slots))])
-        return torch.from_numpy(packing).to(self.tokens.device)
+        return packing
+
+    def _context(self, slots: Sequence[int], ends: Sequence[int]) -> Any:
+        """Return the flat cache index, position and owner of the keys of chunks, [3, keys].
+
+        The keys are the chunks' prompts up to their ends. Those of a compiled step are the whole
+        slot, so that there are few graphs, and padding attends to itself.
+        """
+        lengths = [self._cache.max_length] if self._pads_prompts else ends
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        first = np.repeat(slots, lengths) * self._cache.max_length
+        return np.stack([first + positions, positions, np.repeat(np.arange(len(slots)), lengths)])
 
     def _prefill(self, prompts: Tensor, packing: Tensor) -> Tensor:
-        slots, starts, ends, lasts = packing.unbind()
+        slots, starts, ends, _ = packing.unbind()
         columns = self._columns[: prompts.shape[1]]
         owners = (columns[:, None] >= ends).sum(dim=1)  # the prompt of each column
-        # positions of padding must stay inside the cache
-        positions = (columns - starts[owners]).clamp(max=self._cache.max_length - 1)
+        positions = self._inside(columns - starts[owners])
+        mask = self._masks.of(columns[None], columns, (owners, owners))
+        view = PrefillView(self._cache, slots[owners] * self._cache.max_length + positions)
+        return self._first_tokens(prompts, positions, mask, view, packing)
+
+    def _prefill_chunks(self, prompts: Tensor, packing: Tensor, context: Tensor) -> Tensor:
+        slots, starts, ends, _, cached = packing.unbind()
+        index, keys, key_owners = context.unbind()
+        columns = self._columns[: prompts.shape[1]]
+        owners = (columns[:, None] >= ends).sum(dim=1)
+        positions = self._inside(columns + (cached - starts)[owners])
+        mask = self._masks.of(positions[None], keys, (owners, key_owners))
+        view = ChunkView(self._cache, slots[owners] * self._cache.max_length + positions, index)
+        return self._first_tokens(prompts, positions, mask, view, packing)
+
+    def _inside(self, positions: Tensor) -> Tensor:
+        """Return the positions of columns; those of padding must stay inside the cache."""
+        return positions.clamp(max=self._cache.max_length - 1)
+
+    def _first_tokens(
+        self, prompts: Tensor, positions: Tensor, mask: Any, view: Any, packing: Tensor
+    ) -> Tensor:
+        """Run packed prompts; store and return the token after the last column of each."""
+        slots, lasts = packing[0], packing[3]
         logits = self._model(
             input_ids=prompts,
             position_ids=positions[None],
-            attention_mask=self._masks.of(columns[None], columns, owners),
-            past_key_values=PrefillView(
-                self._cache, slots[owners] * self._cache.max_length + positions
-            ),
+            attention_mask=mask,
+            past_key_values=view,
             use_cache=True,
             logits_to_keep=lasts,
         ).logits[0]
         tokens = self._choose(logits)
         self.tokens.index_copy_(0, slots, tokens)
-        self.positions.index_copy_(0, slots, lasts + 1 - starts)
+        self.positions.index_copy_(0, slots, positions[lasts] + 1)
         return tokens
 
     @torch.inference_mode()
@@ -219,16 +300,16 @@ class _Masks:
         self._added = model.config._attn_implementation == "eager"  # noqa: SLF001 (no public name)
         self._dtype = model.dtype
 
-    def of(self, queries: Tensor, keys: Tensor, owners: Tensor | None = None) -> Any:
+    def of(self, queries: Tensor, keys: Tensor, owners: tuple[Tensor, Tensor] | None = None) -> Any:
         """Return the mask [batch, 1, queries, keys]; with two layer types, a dict of masks by type.
 
         ``queries`` and ``keys`` are positions, of shape [batch, queries] and [keys]. ``owners`` are
-        the prompts of the same queries and keys, if several are packed into one row.
+        the prompts of the queries and of the keys, if several are packed into one row.
         """
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
         if owners is not None:
-            full &= owners[:, None] == owners
+            full &= owners[0][:, None] == owners[1]
         near = full if self._window is None else full & (distance < self._window)
         if len(self._kinds) < 2:  # noqa: PLR2004 (two layer types)
             return self._finished(near)

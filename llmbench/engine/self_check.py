@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from llmbench.engine.check_requests import Capacity, affordable_tokens, plan
-from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
+from llmbench.engine.engine import BatchRunner, ChunkRunner, Engine, ModelRunner, batched
 from llmbench.engine.own_forward import Reference
 from llmbench.engine.sampling import Sampler
 from llmbench.errors import InputError
@@ -82,15 +82,19 @@ def check(
     capacity: Capacity,
     batching: str = "continuous",
     prefill_tokens: int = 1,
+    *,
+    chunk_runner: ChunkRunner | None = None,
 ) -> SelfCheck:
     """Compare a short greedy run of ``runner`` with the model's own forward.
 
-    ``batching`` and ``prefill_tokens`` are those of the engine. Raise InputError if they differ by
-    more than rounding.
+    ``batching`` and ``prefill_tokens`` are those of the engine; ``chunk_runner`` is the same runner
+    if it is to prefill behind cached tokens. Raise InputError if they differ by more than rounding.
     """
     affordable = affordable_tokens(reference.device, reference.parameters)
     requests = plan(capacity, reference.vocabulary, reference.borders, affordable)
-    answers = _answers(runner, requests, capacity.slots, batching, prefill_tokens)
+    answers = _answers(
+        runner, requests, capacity.slots, batching, prefill_tokens, chunk_runner=chunk_runner
+    )
     return SelfCheck(
         judge([_Comparison.of(answer, reference) for answer in answers], reference),
         requests=len(answers),
@@ -150,7 +154,7 @@ class _Recorded:
         """Run a prompt of a new request."""
         self.clock.advance(1.0)
         token = self.runner.prefill(slot, prompt)
-        self._joined([slot])
+        self.joined([slot])
         return token
 
     def prefill_batch(
@@ -159,14 +163,15 @@ class _Recorded:
         """Run the prompts of new requests in one step."""
         self.clock.advance(1.0)
         tokens = self.runner.prefill_batch(slots, prompts)
-        self._joined(slots)
+        self.joined(slots)
         return tokens
 
     def computed_tokens(self, prompts: Sequence[int]) -> float:
         """Return the tokens that a step computes for prompts of these lengths."""
         return self.runner.computed_tokens(prompts)
 
-    def _joined(self, slots: Sequence[int]) -> None:
+    def joined(self, slots: Sequence[int]) -> None:
+        """Begin the logits of requests whose prompts the last step ran."""
         for row, slot in enumerate(slots):
             self._by_slot[slot] = []
             self.logits.append(self._by_slot[slot])
@@ -189,10 +194,13 @@ def _answers(
     slots: int,
     batching: str,
     prefill_tokens: int,
+    *,
+    chunk_runner: ChunkRunner | None,
 ) -> list[_Answer]:
     """Serve requests that are due one after another, and the first once more in the last slot.
 
-    The first two are due together.
+    The first two are due together. With a ``chunk_runner``, the longest that can be split is served
+    once more, behind a copy of the first half of its prompt.
     """
     clock, recorder = VirtualClock(), _Recorder() if runner.shows_logits else None
     recorded = _Recorded(batched(runner), clock, recorder)
@@ -211,22 +219,41 @@ def _answers(
         if recorder:
             runner.sampler = recorder
         records = engine.serve(Dispatch(requests, due, Stop(requests=len(requests))))
-        again = _in_slot(slots - 1, recorded, requests[0])
+        again = [(requests[0], _in_slot(slots - 1, recorded, requests[0]))]
+        longest = max(requests, key=lambda request: len(request.prompt))
+        if chunk_runner and len(longest.prompt) > 1:
+            again.append((longest, _behind_a_copy(slots - 1, chunk_runner, recorded, longest)))
     finally:
         runner.sampler = sampler
     by_id = {record.request_id: record.output_ids or () for record in records}
-    outputs = [*(by_id[request.id] for request in requests), again]
+    served = [*((request, by_id[request.id]) for request in requests), *again]
     return [
         _Answer(request.prompt, tokens, torch.stack(logits) if logits else None)
-        for request, tokens, logits in zip(
-            [*requests, requests[0]], outputs, recorded.logits, strict=True
-        )
+        for (request, tokens), logits in zip(served, recorded.logits, strict=True)
     ]
 
 
 def _in_slot(slot: int, runner: ModelRunner, request: Request) -> tuple[int, ...]:
     """Answer a request in a slot that the scheduler may not reach, in a batch of that size."""
-    tokens = [runner.prefill(slot, request.prompt)]
+    return _continued(runner.prefill(slot, request.prompt), slot, runner, request)
+
+
+def _behind_a_copy(
+    source: int, chunk_runner: ChunkRunner, recorded: _Recorded, request: Request
+) -> tuple[int, ...]:
+    """Answer a request in the first slot, behind the first half of its prompt from another one."""
+    cached = len(request.prompt) // 2
+    chunk_runner.prefill(source, request.prompt[:cached])
+    if source:
+        chunk_runner.copy_prefix(source, 0, cached)
+    (token,) = chunk_runner.prefill_chunks([0], [request.prompt[cached:]], [cached])
+    recorded.joined([0])
+    return _continued(token, 0, recorded, request)
+
+
+def _continued(first: int, slot: int, runner: ModelRunner, request: Request) -> tuple[int, ...]:
+    """Return a request's answer, decoded alone after its first token."""
+    tokens = [first]
     while len(tokens) < request.max_new_tokens:
         tokens += runner.decode([slot])[0]
     return tuple(tokens[: request.max_new_tokens])

@@ -17,6 +17,9 @@ class Sequence:
     ``abandoned_at`` is when its user gave up; a sequence that ``is_rejected`` was never queued.
     ``queued`` is when it last joined the queue, and ``waited`` the seconds that it spent there in
     all, up to its last slot. It lost its slot ``preemptions`` times.
+    ``prefilled`` of the ``prefill_end`` tokens of its context are cached, and the next prefill step
+    runs those up to ``chunk_end``. ``cached_tokens`` of its prompt were cached before its first
+    prefill; None without prefix reuse.
     """
 
     request: Request
@@ -33,6 +36,10 @@ class Sequence:
     queued: float = 0.0
     waited: float = 0.0
     preemptions: int = 0
+    prefilled: int = 0
+    chunk_end: int = 0
+    prefill_end: int = 0
+    cached_tokens: int | None = None
 
     @property
     def context(self) -> SequenceOf[int]:
@@ -44,6 +51,11 @@ class Sequence:
     def context_tokens(self) -> int:
         """The number of tokens that a prefill runs."""
         return len(self.request.prompt) + len(self.output_ids)
+
+    @property
+    def is_prefilled(self) -> bool:
+        """Whether all of the context is cached that it had when it got its slot."""
+        return self.prefilled == self.prefill_end
 
     @property
     def most_tokens(self) -> int:
@@ -116,6 +128,7 @@ class Sequence:
             output_ids=tuple(self.output_ids) if keep_outputs else None,
             abandoned_at=self.abandoned_at,
             preemptions=self.preemptions,
+            cached_tokens=self.cached_tokens,
         )
 
 
@@ -127,7 +140,7 @@ class ImpatientSequence(Sequence):
     """
 
     def give_up_by(self, now: float) -> bool:
-        """Abandon the waiting request if its user gives up by now; return whether that is so."""
+        """Abandon a request without tokens if its user gives up by now; return whether so."""
         moment = self.request.gives_up_at(self.due)
         if moment is not None and moment <= now:
             self.abandoned_at = moment

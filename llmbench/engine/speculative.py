@@ -66,6 +66,23 @@ class SpeculativeRunner(TorchRunner):
         self.draft.prefill_batch(slots, prompts)
         return super().prefill_batch(slots, prompts)
 
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        """Run chunks of prompts behind the cached tokens of both models."""
+        self.draft.prefill_chunks(slots, chunks, starts)
+        return super().prefill_chunks(slots, chunks, starts)
+
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Copy the first cached tokens of a slot to another one, for both models."""
+        self.draft.copy_prefix(source, slot, length)
+        super().copy_prefix(source, slot, length)
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange the first cached tokens of two idle slots, for both models."""
+        self.draft.exchange(first, second, length)
+        super().exchange(first, second, length)
+
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Run one decode step; return each slot's accepted draft tokens and the next token."""

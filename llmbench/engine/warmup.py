@@ -10,7 +10,7 @@ from math import inf
 from typing import Protocol
 
 from llmbench.engine.buckets import Buckets
-from llmbench.engine.engine import ModelRunner, batched
+from llmbench.engine.engine import ChunkRunner, ModelRunner, batched
 from llmbench.units import format_duration
 
 WarmupStep = Callable[[], object]
@@ -55,6 +55,18 @@ def _prefill_total(runner: WarmupRunner, total: int, longest: int) -> None:
     count = max(2, -(-total // longest))
     lengths = [(total + index) // count for index in range(count)]
     batched(runner).prefill_batch(range(count), [[1] * length for length in lengths])
+
+
+def chunk_steps(runner: ChunkRunner, sizes: Sequence[int], longest: int) -> dict[str, WarmupStep]:
+    """Return a prefill step behind cached tokens for each chunk size, by name.
+
+    Its prompt has ``longest`` tokens, or one more than the chunk.
+    """
+    return {f"prefill {n} behind": partial(_prefill_chunk, runner, n, longest) for n in sizes}
+
+
+def _prefill_chunk(runner: ChunkRunner, size: int, longest: int) -> None:
+    runner.prefill_chunks([0], [[1] * size], [max(1, longest - size)])
 
 
 def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from math import inf
+from threading import Event
 from typing import Protocol
 
 
@@ -15,6 +17,9 @@ class Clock(Protocol):
 
     def sleep_until(self, moment: float) -> None:
         """Wait until the clock reads ``moment``; return immediately if that is in the past."""
+
+    def wait_for(self, event: Event, moment: float) -> None:
+        """Wait until another thread sets an event, at most until the clock reads ``moment``."""
 
     def unix_origin(self) -> float | None:
         """Return the Unix time of the origin, or None for a virtual clock.
@@ -40,6 +45,10 @@ class MonotonicClock:
         if remaining > 0:
             time.sleep(remaining)
 
+    def wait_for(self, event: Event, moment: float) -> None:
+        """Wait for the event, at most until the clock reads ``moment``."""
+        event.wait(None if moment == inf else max(0.0, moment - self.now()))
+
     def unix_origin(self) -> float:
         """Return the Unix time of the origin, from the current wall-clock time."""
         return time.time() - self.now()
@@ -58,6 +67,13 @@ class VirtualClock:
     def sleep_until(self, moment: float) -> None:
         """Jump to ``moment`` if that is in the future."""
         self.seconds = max(self.seconds, moment)
+
+    def wait_for(self, event: Event, moment: float) -> None:
+        """Jump to ``moment``, or wait for the event if there is none."""
+        if moment == inf:
+            event.wait()
+        else:
+            self.sleep_until(moment)
 
     def unix_origin(self) -> None:
         """Return None: virtual time has no Unix origin."""

@@ -39,6 +39,8 @@ MAX_ATTEMPTS = 1_000
 MAX_SLOTS = 65_536
 MAX_PREFILL_TOKENS = 65_536
 MAX_RANKS = 64
+MAX_BATCH_WAIT = 3_600.0
+BATCH_WAIT = 0.05
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -102,9 +104,17 @@ class EngineOptions(plugins.Options):
     slots: int = Field(
         default=8, ge=1, le=MAX_SLOTS, description="maximum number of sequences in a batch"
     )
-    batching: Literal["continuous", "static"] = Field(
+    batching: Literal["continuous", "static", "dynamic"] = Field(
         default="continuous",
-        description="requests join a running batch (continuous) or wait for its end (static)",
+        description="requests join a running batch (continuous) or wait for its end (static); "
+        "dynamic: as static, but a batch starts when it is full or after `batch_wait`",
+    )
+    batch_wait: Seconds | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_BATCH_WAIT,
+        description="for `batching: dynamic`, the longest time that a request waits for a batch to "
+        "fill up while no other runs (50 ms)",
     )
     prefill_tokens: Annotated[int, Field(ge=1, le=MAX_PREFILL_TOKENS)] | Literal["auto"] = Field(
         default="auto",
@@ -127,6 +137,18 @@ class EngineOptions(plugins.Options):
         description="most tokens of all running requests, each with its prompt and the output that"
         " it asks for (default: as many as there are slots)",
     )
+    prefill_chunk: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_PREFILL_TOKENS,
+        description="most prompt tokens of any prefill step: longer prompts are split into chunks, "
+        "with a decode step of the running batch after each; null: never split",
+    )
+    prefix_cache: bool = Field(
+        default=False,
+        description="reuse the cached tokens of other requests, running or finished, that a prompt "
+        "begins with",
+    )
     threads: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         default="auto",
         description="number of CPU threads; auto: one per core, but of 2 to 4 cores one stays free",
@@ -142,9 +164,23 @@ class EngineOptions(plugins.Options):
 
     @model_validator(mode="after")
     def _preempts_between_steps(self) -> EngineOptions:
-        if self.queue.preempts and self.batching == "static":
+        if self.queue.preempts and self.batching != "continuous":
             raise ValueError("`queue.preempt` needs `batching: continuous`; remove one of the two")
         return self
+
+    @model_validator(mode="after")
+    def _waits_only_for_dynamic_batches(self) -> EngineOptions:
+        if self.batch_wait is not None and self.batching != "dynamic":
+            raise ValueError(
+                f"`batch_wait` is for `batching: dynamic`, found `{self.batching}`; remove it, or "
+                "set `batching: dynamic`"
+            )
+        return self
+
+    @property
+    def longest_batch_wait(self) -> float:
+        """The longest wait for a batch to fill up, in seconds."""
+        return BATCH_WAIT if self.batch_wait is None else self.batch_wait
 
 
 class ParallelOptions(plugins.Options):

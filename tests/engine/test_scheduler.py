@@ -8,7 +8,7 @@ from collections.abc import Sequence as SequenceOf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
+from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, Span, StaticScheduler
 from llmbench.engine.sequence import Sequence
 from llmbench.runs.request import Request
 
@@ -60,12 +60,12 @@ def test_a_static_batch_is_closed_once_the_queue_has_run_out() -> None:
 
 
 def shared(*lengths: int, tokens: int, computed: Callable[..., float] = sum) -> int:
-    budget = PrefillBudget(tokens, computed)
-    together: list[int] = []
+    budget = PrefillBudget(tokens, lambda spans: computed([span.length for span in spans]))
+    together: list[Span] = []
     for length in lengths:
-        if not budget.has_room(together, length):
+        if not budget.has_room(together, Span(length)):
             break
-        together.append(length)
+        together.append(Span(length))
     return len(together)
 
 

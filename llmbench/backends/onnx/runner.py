@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,9 +81,7 @@ class OnnxRunner:
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         """Prefill a slot with a prompt and return the first new token, on the host."""
-        return self._prefilled(
-            [slot], [prompt], [cache[slot : slot + 1] for cache in self._caches]
-        )[0]
+        return self._prefilled([slot], [prompt], self._rows_of(slot))[0]
 
     @torch.inference_mode()
     def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
@@ -95,26 +94,72 @@ class OnnxRunner:
             cache[:, :, :length].index_copy_(0, index, states)
         return tokens
 
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        """Run a chunk of a prompt behind the first ``start`` tokens that its slot has cached.
+
+        Several chunks must begin their prompts. Return the token after each chunk.
+        """
+        if not any(starts):
+            return self.prefill_batch(slots, chunks)
+        ((slot, start),) = zip(slots, starts, strict=True)
+        return self._prefilled(slots, chunks, self._rows_of(slot), start)
+
     def computed_tokens(self, prompts: Sequence[int]) -> int:
         """Return the tokens of a step that pads prompts of these lengths to the longest."""
         return len(prompts) * max(prompts)
 
+    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> float:
+        """Return the tokens of a step; infinity for several chunks, some behind cached tokens.
+
+        GroupQueryAttention runs several tokens behind cached ones for a single row only.
+        """
+        return inf if len(chunks) > 1 and any(starts) else self.computed_tokens(chunks)
+
+    @torch.inference_mode()
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Copy the first ``length`` cached tokens of a slot to another one."""
+        for cache in self._caches:
+            cache[slot, :, :length] = cache[source, :, :length]
+        self._set_length(slice(slot, slot + 1), length)
+
+    @torch.inference_mode()
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange the first ``length`` cached tokens of two idle slots, and their lengths."""
+        pair, swapped = [first, second], [second, first]
+        for cache in self._caches:
+            cache[pair, :, :length] = cache[swapped, :, :length]
+        self._positions[pair] = self._positions[swapped]
+        self._ends[pair] = self._ends[swapped]
+        self._lengths[first], self._lengths[second] = self._lengths[second], self._lengths[first]
+
+    def _rows_of(self, slot: int) -> list[Tensor]:
+        return [cache[slot : slot + 1] for cache in self._caches]
+
     @torch.inference_mode()
     def _prefilled(
-        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], caches: Sequence[Tensor]
+        self,
+        slots: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        caches: Sequence[Tensor],
+        start: int = 0,
     ) -> list[int]:
-        """Run prompts in one step, fill ``caches``, one row each, and return the new tokens."""
+        """Run prompts in one step, fill ``caches``, one row each, and return the new tokens.
+
+        The caches hold ``start`` tokens already.
+        """
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         longest = int(lengths.max())
         ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts])
         rows, device = len(prompts), self._tokens.device
         last = (lengths - 1).to(device)
-        positions = self._columns[:longest].repeat(rows, 1)
-        inputs = (ids.to(device), positions, last.int())
+        positions = self._columns[start : start + longest].repeat(rows, 1)
+        inputs = (ids.to(device), positions, (start + last).int())
         binding = self._bound(caches, inputs, last)
-        chosen = self._step(binding, self._logits[:rows], longest)
+        chosen = self._step(binding, self._logits[:rows], start + longest)
         for slot, prompt in zip(slots, prompts, strict=True):
-            self._set_length(slice(slot, slot + 1), len(prompt))
+            self._set_length(slice(slot, slot + 1), start + len(prompt))
         self._tokens[list(slots), 0] = chosen
         return chosen.tolist()
 
@@ -122,9 +167,9 @@ class OnnxRunner:
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Return the next token of each slot, on the host; ``slots`` are ascending."""
         rows = slots[-1] + 1
-        for slot in slots:
-            self._lengths[slot] += 1
-        longest = max(self._lengths[slot] for slot in slots)
+        for slot in range(rows):
+            self._lengths[slot] = min(self._lengths[slot] + 1, self._max_length)
+        longest = max(self._lengths[:rows])
         chosen = self._step(self._decodes[rows - 1], self._logits[:rows], longest)
         self._tokens[:rows, 0] = chosen
         ids = chosen.tolist()

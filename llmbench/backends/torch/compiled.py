@@ -158,6 +158,13 @@ class Compiled(PyTorchBackend):
         sizes = {buckets.prompt(total) for total in totals}
         return sorted(size for size in sizes if size <= totals[-1])
 
+    def warmup_chunks(self, buckets: Buckets, longest: int) -> Sequence[int]:
+        """Return a few sizes of chunks, or every compiled one."""
+        if self.options.prefill == "eager":
+            return super().warmup_chunks(buckets, longest)
+        most = buckets.prompt(longest)
+        return [min(size, longest) for size in buckets.prompts if size <= most]
+
     def checked_prompts(self, load_shape: LoadShape, max_length: int) -> Sequence[int]:
         """Return any prompt length, or those of the load if others would compile more graphs."""
         if self.options.prefill == "eager":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 
 import families
 import pytest
 from greedy import (
     answers,
     answers_around_a_batch,
+    answers_in_chunks,
     expected,
     expected_around_a_batch,
     ragged_requests,
+    sharing,
 )
 from runners import runner_of
 from transformers import PreTrainedModel
@@ -43,3 +46,25 @@ def test_prompts_that_are_prefilled_together_count_as_the_longest() -> None:
     model = families.build("llama")
     graph = graphs.cached("test-llama", partial(exporting.export, model))
     assert runner_of(model, graph).computed_tokens([3, 9, 5]) == 27
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_split_prompts_and_reused_prefixes_give_the_same_tokens(
+    model: PreTrainedModel, family: str
+) -> None:
+    graph = graphs.cached(f"test-{family}", partial(exporting.export, model))
+    runner = runner_of(model, graph)
+    requests, answered = sharing(family)
+    for chunk in (None, 8, 64):
+        engine = {"prefill_chunk": chunk, "prefix_cache": True, "prefill_tokens": 64}
+        answers, cached = answers_in_chunks(runner, requests, **engine)
+        assert answers == answered
+        assert sum(cached[number] or 0 for number in cached) > 300
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_a_chunk_behind_cached_tokens_has_a_step_of_its_own() -> None:
+    model = families.build("llama")
+    runner = runner_of(model, graphs.cached("test-llama", partial(exporting.export, model)))
+    assert runner.computed_chunks([4, 4], [0, 3]) == inf
+    assert runner.computed_chunks([4, 5], [0, 0]) == 10
