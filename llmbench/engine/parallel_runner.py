@@ -49,6 +49,23 @@ class ParallelRunner(TorchRunner):
         self._repeat("prefill_batch", list(slots), list(prompts))
         return super().prefill_batch(slots, prompts)
 
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        """Run chunks of prompts behind the cached tokens of their slots."""
+        self._repeat("prefill_chunks", list(slots), list(chunks), list(starts))
+        return super().prefill_chunks(slots, chunks, starts)
+
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Copy the first ``length`` cached tokens of a slot to another one."""
+        self._repeat("copy_prefix", source, slot, length)
+        super().copy_prefix(source, slot, length)
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Exchange the first ``length`` cached tokens of two idle slots, and their positions."""
+        self._repeat("exchange", first, second, length)
+        super().exchange(first, second, length)
+
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Run one decode step of ``slots`` (ascending); return their next tokens on the host."""
         self._repeat("decode", list(slots))

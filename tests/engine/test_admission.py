@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queueing import POLICIES, Simulated, queue, sequence
 
+from llmbench.engine.prefixes import Prefix
 from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
 from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError
@@ -109,13 +110,13 @@ class Watched(ContinuousScheduler):
         super().add(sequence, now)
         self.in_queue[sequence.request.id] = sequence
 
-    def _admit(self, sequence: Sequence, now: float) -> None:
+    def _admit(self, sequence: Sequence, prefix: Prefix, now: float) -> None:
         longest = max(other.wait(now) for other in self.in_queue.values())
         if longest >= self.bound:
             assert sequence.wait(now) == longest
             self.protected.add(sequence.request.id)
         del self.in_queue[sequence.request.id]
-        super()._admit(sequence, now)
+        super()._admit(sequence, prefix, now)
 
     def _preempt(self, sequence: Sequence, now: float) -> None:
         assert sequence.request.id not in self.protected

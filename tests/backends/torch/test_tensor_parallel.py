@@ -20,10 +20,10 @@ from llmbench.backends.torch.eager import Eager
 from llmbench.engine.parallel_runner import ParallelRunner
 from llmbench.engine.runner import TorchRunner
 from llmbench.errors import MeasurementError
-from llmbench.scenario.schema import ModelOptions, ParallelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOptions, SamplingOptions
 from llmbench.testing import dispatch, open_context, requests, serve
 
-OF_THE_HOST = {"computed_tokens", "prefill"}  # the second calls `prefill_batch`
+OF_THE_HOST = {"computed_tokens", "computed_chunks", "prefill"}  # the second calls `prefill_batch`
 
 
 @contextmanager
@@ -57,6 +57,18 @@ def test_the_answers_are_those_of_one_process(model: PreTrainedModel, tmp_path: 
     assert report.effective["tensor"] == 2
     assert report.memory["kv_cache"] == alone.report().memory["kv_cache"]
     assert "several ranks" in report.reasons["model_costs"]
+
+
+def test_split_prompts_and_reused_prefixes_are_the_same_in_all_ranks(
+    model: PreTrainedModel, family: str, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    sent, answered = greedy.sharing(family)
+    engine = EngineOptions(slots=3, prefill_chunk=8, prefix_cache=True)
+    with opened(str(tmp_path), check=True, engine=engine) as server:
+        records = serve(server, dispatch(sent))
+    assert {one.request_id: list(one.output_ids or ()) for one in records} == answered
+    assert sum(record.cached_tokens or 0 for record in records) > 100
 
 
 def test_sampled_tokens_are_those_of_rank_0_in_all_ranks() -> None:
