@@ -67,6 +67,8 @@ def serve(
     client.counts["gc_collections"] = len(collections)
     for server, times in client.balancer.refusals.items():
         client.counts[f"{REFUSED}{server}"] = times
+    if held := log.held_bytes:
+        client.counts["answer_bytes_in_memory"] = held
     answers = LoggedAnswers([log], dispatch.requests)
     return Served(answers, client.counts, dispatch.summary, shares | _lags(client))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from hostile_servers import loaded
 
-from llmbench.backends.endpoint import limits
+from llmbench.backends.endpoint import answer_log, limits
 from llmbench.backends.endpoint.conformance.behaviors import COMPLETE, FOREVER, TEXT
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 from llmbench.backends.endpoint.conformance.wire import (
@@ -47,3 +47,13 @@ def test_the_largest_response_being_read_fails_when_all_take_too_much(
 ) -> None:
     monkeypatch.setattr(limits, "IN_FLIGHT_BYTES", 200_000)
     assert kinds(["slow", "growing"], 2, slow=SLOW, growing=GROWING) == [None, "too-large"]
+
+
+def test_answers_that_cannot_be_written_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_log, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(answer_log, "FOLDER", "/missing")
+    behavior = Behavior("plain", "", chunked(COMPLETE))
+    with in_background(AdversarialServer(behaviors={"plain": behavior})) as server:
+        served = loaded(server.url, ["plain"] * 3)
+    assert served.counts["answer_bytes_in_memory"] > 0
+    assert len([*served.answers]) == 3
