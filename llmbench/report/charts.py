@@ -5,7 +5,7 @@ Statistics use all data; only drawings are downsampled, as ``Chart.downsampling`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -22,6 +22,7 @@ from llmbench.report import palette, table
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import overview
 from llmbench.report.table import Cell, Column, ColumnOf, Table
+from llmbench.report.wording import capitalized
 
 CASES = 60  # drawn in one chart
 ECDF_POINTS = 1000
@@ -122,18 +123,41 @@ def log_axis(title: str, values: Iterable[float], **more: Any) -> dict[str, Any]
 # -- latency ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What an ECDF shows: the key of the chart, the quantity, and the caption.
+
+    ``empty`` is the reason why a case, or every case, has no samples.
+    """
+
+    key: str
+    label: str
+    caption: str
+    empty: str
+
+
 def latency_ecdf(results: Results, latency: str) -> Chart:
     """Draw the ECDF of a latency over requests (ITL: over gaps), with one line per case."""
+    what = "gaps between chunks" if latency == "itl" else "requests"
+    label = LATENCIES[latency]
+    caption = f"The share of {what} at or below each {label}; further left is faster."
+    of = Distribution(f"ecdf-{latency}", label, caption, "no measured request has this latency")
     samples = {case.index: case.pooled(latency) for case in results.measured}
-    cases = drawn_cases(results.measured)
+    return ecdf_chart(of, results.measured, samples)
+
+
+def ecdf_chart(
+    of: Distribution, measured: Sequence[CaseResults], samples: Mapping[int, NDArray[np.float64]]
+) -> Chart:
+    """Draw the ECDF of samples in seconds, by the index of their case, with one line per case."""
+    cases = drawn_cases(measured)
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
-    label = LATENCIES[latency]
     ends = (end / size for s in samples.values() if len(s) for end in (s.min(), s.max()))
-    xaxis = log_axis(f"{label} ({unit})", ends)
+    xaxis = log_axis(f"{of.label} ({unit})", ends)
     figure = go.Figure(
         [
-            _ecdf_line(case, samples[case.index] / size, f"{label} %{{x:.4~g}} {unit}")
+            _ecdf_line(case, samples[case.index] / size, f"{of.label} %{{x:.4~g}} {unit}")
             for case in cases
             if len(samples[case.index])
         ],
@@ -146,13 +170,13 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
     )
     largest = max(map(len, samples.values()), default=0)
     return Chart(
-        f"ecdf-{latency}",
-        label,
+        of.key,
+        of.label,
         figure,
-        _ecdf_caption(latency),
-        " ".join(filter(None, (left_out(results.measured), _ecdf_downsampling(largest)))),
-        "" if largest else "No measured request has this latency.",
-        (_curves(cases, (samples[case.index] for case in cases), label),),
+        of.caption,
+        " ".join(filter(None, (left_out(measured), _ecdf_downsampling(largest)))),
+        "" if largest else f"{capitalized(of.empty)}.",
+        (_curves(of, cases, (samples[case.index] for case in cases)),),
     )
 
 
@@ -178,29 +202,24 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
 
 
 def _curves(
-    cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
+    of: Distribution, cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]]
 ) -> Table:
-    """Return the latency at each percentage of SHARES, one column per case."""
+    """Return the quantity at each percentage of SHARES, one column per case."""
     columns = (*table.text_columns("share"), *(Column(case.name) for case in cases))
-    read = [_read_at_shares(sample) for sample in samples]
+    read = [_read_at_shares(sample, of.empty) for sample in samples]
     rows = tuple(
         (Cell(f"{share} %"), *(cells[index] for cells in read))
         for index, share in enumerate(SHARES)
     )
-    note = "Pooled over processes: this share of samples does not exceed the latency; 0 %: minimum."
-    return Table(f"{label} by share", columns, rows, note)
+    note = "Pooled over processes: this share of samples does not exceed the value; 0 %: minimum."
+    return Table(f"{of.label} by share", columns, rows, note)
 
 
-def _read_at_shares(sample: NDArray[np.float64]) -> list[Cell]:
+def _read_at_shares(sample: NDArray[np.float64], empty: str) -> list[Cell]:
     if not len(sample):
-        return [table.missing("no measured request has this latency")] * len(SHARES)
+        return [table.missing(empty)] * len(SHARES)
     heights = np.percentile(sample, SHARES, method="inverted_cdf")
     return [table.quantity(float(height), "s") for height in heights]
-
-
-def _ecdf_caption(latency: str) -> str:
-    what = "gaps between chunks" if latency == "itl" else "requests"
-    return f"The share of {what} at or below each {LATENCIES[latency]}; further left is faster."
 
 
 def _ecdf_downsampling(largest: int) -> str:

@@ -96,7 +96,7 @@ def _content(results: Results) -> dict[str, Any]:
         "interactivity": interactivity.interactivity(results),
         "rates": _rates(results),
         "parts": [make(results) for make in PARTS],
-        "jobs": (jobs.jobs(results), jobs.chart(results), jobs.hits(results)),
+        "jobs": (jobs.jobs(results), jobs.times(results), jobs.chart(results), jobs.hits(results)),
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
         "timelines": [timeline(case) for case in drawn_cases(with_requests, TIMELINES)],

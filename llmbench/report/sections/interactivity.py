@@ -11,18 +11,21 @@ from llmbench.analysis.interactivity import value_at
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.values import Estimate
 from llmbench.report import palette, table
-from llmbench.report.charts import LEGEND, Chart, axis, layout, safe, whiskers
+from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe, whiskers
 from llmbench.report.interactivity import AGAINST, COSTS, THROUGHPUT, Line, lines, rate_of, rates
 from llmbench.report.results import Results
 from llmbench.report.table import Cell, Column, Table
 from llmbench.report.wording import capitalized
 
 PER_USER = "tokens/s per user"
+DECADE = 10.0  # the span, as a factor, beyond which an axis is logarithmic
+ROOM = 1.1  # for the label of the last point, as a factor
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 CAPTION = (
     "One line per backend and setting, one point per load, labeled with the rate or the number of "
     "concurrent requests. Tokens/s per user are 1 / TPOT p50. Whiskers are intervals over "
-    "processes; right and {better} is better."
+    "processes; right and {better} is better. An axis is logarithmic if its values span over a "
+    "decade."
 )
 NOTE = (
     "Interpolated linearly between the nearest loads of each process, with the t interval over "
@@ -44,14 +47,16 @@ def interactivity(results: Results) -> list[tuple[Chart, Table]]:
 def _chart(drawn: Sequence[Line], metric: str) -> Chart:
     title = f"{_title(drawn, metric)} against {PER_USER}"
     traces = [_trace(number, line, metric) for number, line in enumerate(drawn)]
+    users = [rate for trace in traces for rate in trace.x]
+    values = [value for trace in traces for value in trace.y]
     figure = go.Figure(
         [trace for trace in traces if trace.x],
         layout(
             height=400,
             showlegend=len(drawn) > 1,
             legend=LEGEND,
-            xaxis=axis(PER_USER, range=_range(traces)),
-            yaxis=axis(_label(drawn, metric), rangemode="tozero"),
+            xaxis=_axis(PER_USER, users, range=[0.0, ROOM * max(users, default=1.0)]),
+            yaxis=_axis(_label(drawn, metric), values, rangemode="tozero"),
         ),
     )
     better = "up" if metric == THROUGHPUT else "down"
@@ -60,9 +65,11 @@ def _chart(drawn: Sequence[Line], metric: str) -> Chart:
     return Chart(f"interactivity-{metric}", title, figure, caption, empty=empty, data=data)
 
 
-def _range(traces: Iterable[go.Scatter]) -> list[float]:
-    """Return the range of the x-axis, with room for the label of the last point."""
-    return [0.0, 1.1 * max((rate for trace in traces for rate in trace.x), default=1.0)]
+def _axis(title: str, values: Sequence[float], **linear: Any) -> dict[str, Any]:
+    """Return a logarithmic axis if the values span over DECADE, or else one with ``linear``."""
+    low, high = min(values, default=1.0), max(values, default=1.0)
+    is_log = low > 0 and high / low > DECADE
+    return log_axis(title, values) if is_log else axis(title, **linear)
 
 
 def _label(drawn: Iterable[Line], metric: str) -> str:

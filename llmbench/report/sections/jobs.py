@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from llmbench.analysis.jobs import cache_hits
@@ -12,8 +13,10 @@ from llmbench.report import palette, table
 from llmbench.report.charts import (
     PATTERNS,
     Chart,
+    Distribution,
     axis,
     drawn_cases,
+    ecdf_chart,
     left_out,
     stacked,
     stacked_bar,
@@ -21,6 +24,12 @@ from llmbench.report.charts import (
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 
+TIMES = Distribution(
+    "ecdf-jobs",
+    "Job time",
+    "The share of complete jobs at or below each job time; further left is faster.",
+    "no measured job is complete",
+)
 TITLE, PATHS = "Jobs", "Critical path of jobs"
 COLORS = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
 NOTE = (
@@ -69,6 +78,15 @@ def _judged(case: CaseResults) -> Cell:
 
 def _failed(case: CaseResults) -> Cell:
     return table.count(sum(observed.jobs.failed for observed in case.observed))
+
+
+def times(results: Results) -> Chart:
+    """Draw the ECDF of the job times, with one line per case."""
+    cases = [case for case in results.measured if has_jobs(case)]
+    samples = {
+        case.index: np.concatenate([one.jobs.seconds for one in case.observed]) for case in cases
+    }
+    return ecdf_chart(TIMES, cases, samples)
 
 
 def chart(results: Results) -> Chart:

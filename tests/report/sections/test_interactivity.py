@@ -18,10 +18,16 @@ from llmbench.report.sections.interactivity import interactivity
 LOADS = (4, 1, 2)
 
 
-def swept(make: Any, folder: Path, keys: dict[str, Any] | None = None, **spec: Any) -> Results:
-    """A run set with two processes per load; a higher load has slower tokens."""
+def swept(
+    make: Any,
+    folder: Path,
+    keys: dict[str, Any] | None = None,
+    loads: tuple[int, ...] = LOADS,
+    **spec: Any,
+) -> Results:
+    """A run set with three processes per load; a higher load has slower tokens."""
     plan, runs = [], []
-    for rate in LOADS:
+    for rate in loads:
         for repeat in (1, 2, 3):
             point = {"load.rate": rate, **(keys or {})}
             name = ", ".join(["fake", *(f"{key}={value}" for key, value in point.items())])
@@ -40,6 +46,17 @@ def test_a_line_has_a_point_per_load_and_its_label(make: Any, tmp_path: Path) ->
     assert line.x[2] == pytest.approx(50, rel=0.25)
     assert chart.figure.layout.yaxis.title.text == "output tokens/s per machine"
     assert len(line.error_y.array) == 3
+
+
+def test_an_axis_is_logarithmic_if_its_values_span_over_a_decade(make: Any, tmp_path: Path) -> None:
+    ((few, _),) = interactivity(swept(make, tmp_path / "few", price_per_hour=None))
+    assert (few.figure.layout.xaxis.type, few.figure.layout.yaxis.type) == (None, None)
+    assert few.figure.layout.xaxis.range[0] == 0
+    many = swept(make, tmp_path / "many", loads=(1, 4, 40), price_per_hour=None)
+    ((chart, _),) = interactivity(many)
+    assert chart.figure.layout.xaxis.type == "log"
+    users = chart.figure.data[0].x
+    assert max(users) > 10 * min(users)
 
 
 def test_money_per_token_has_a_chart_if_the_price_is_known(make: Any, tmp_path: Path) -> None:

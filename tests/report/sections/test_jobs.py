@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmbench.analysis.metrics.catalog import PATH_PARTS
-from llmbench.report import frames, job_times
+from llmbench.report import charts, frames, job_times
 from llmbench.report.results import Results
 from llmbench.report.sections import jobs
 from llmbench.runs.record import Record
@@ -46,6 +46,22 @@ def test_the_chart_has_a_bar_per_part_with_its_data(with_jobs: Results) -> None:
     assert chart.empty == ""
     (data,) = chart.data
     assert len(data.rows) == 1
+
+
+def test_the_distribution_has_the_job_times_of_the_cases_with_jobs(with_jobs: Results) -> None:
+    chart = jobs.times(with_jobs)
+    (line,) = chart.figure.data
+    (case,) = [case for case in with_jobs.measured if jobs.has_jobs(case)]
+    seconds = sorted(float(one) for one in case.observed[0].jobs.seconds)
+    size = 1.0 if seconds[-1] >= charts.LONG_SECONDS else 1e-3
+    assert line.name == "swift"
+    assert [line.x[0] * size, line.x[-1] * size] == pytest.approx([seconds[0], seconds[-1]])
+    assert (line.y[0], line.y[-1]) == (0, 1)
+    assert len(chart.data[0].columns) == 2
+
+
+def test_without_a_complete_job_the_distribution_says_so(results: Results) -> None:
+    assert jobs.times(results).empty == "No measured job is complete."
 
 
 def test_hits_have_a_row_per_number_of_requests_before(with_jobs: Results) -> None:
