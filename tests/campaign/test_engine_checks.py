@@ -58,15 +58,15 @@ def refusal(folder: Path, *overrides: str, text: str = SCENARIO) -> str:
         (
             "{queue: {policy: priority, levels: [chat, batsh]}}",
             (
-                "engine.queue.levels: the workload has no requests of class batsh; the workload has "
-                "batch, chat"
+                "engine.queue.levels: the workload has no requests of class batsh; the workload "
+                "has batch, chat"
             ),
         ),
         (
             "{queue: {policy: priority, weights: {chad: 1}}}",
             (
-                "engine.queue.weights: the workload has no requests of class chad; the workload has "
-                "batch, chat"
+                "engine.queue.weights: the workload has no requests of class chad; the workload "
+                "has batch, chat"
             ),
         ),
         (
@@ -80,8 +80,8 @@ def refusal(folder: Path, *overrides: str, text: str = SCENARIO) -> str:
         (
             "{queue: priority}",
             (
-                "engine.queue: the policy priority needs `levels` or `weights` of request classes, or "
-                "classes that have a `priority`; the workload has batch, chat"
+                "engine.queue: the policy priority needs `levels` or `weights` of request classes, "
+                "or classes that have a `priority`; the workload has batch, chat"
             ),
         ),
         (
