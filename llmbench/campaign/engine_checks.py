@@ -1,4 +1,4 @@
-"""Checks of what a scenario sets for the local engine: its queue policy and its budgets."""
+"""Checks of what a scenario sets for the local engine: its queue, budgets and prefills."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import EngineOptions
 from llmbench.workloads.base import Workload
 
-DEFAULTS = {key: getattr(EngineOptions(), key) for key in ("queue", "max_queue", "kv_tokens")}
+QUEUEING = "requests wait in the queue of"
+BATCHING = "prompts are batched and cached by"
+USES = {
+    "queue": QUEUEING,
+    "max_queue": QUEUEING,
+    "kv_tokens": QUEUEING,
+    "batch_wait": BATCHING,
+    "prefill_chunk": BATCHING,
+    "prefix_cache": BATCHING,
+}
+DEFAULTS = {key: getattr(EngineOptions(), key) for key in USES}
 
 
 def has_engine(case: Case) -> bool:
@@ -20,7 +30,7 @@ def has_engine(case: Case) -> bool:
 
 
 def check_is_used(cases: Iterable[Case]) -> None:
-    """Raise InputError if a setting of the queue concerns none of the backends."""
+    """Raise InputError if a setting of the engine concerns none of the backends."""
     used, unused = set(), {}
     for case in cases:
         engine = case.scenario.engine
@@ -32,7 +42,7 @@ def check_is_used(cases: Iterable[Case]) -> None:
     for key, backend in unused.items():
         if key not in used:
             raise InputError(
-                f"engine.{key}: requests wait in the queue of the server that the backend "
+                f"engine.{key}: {USES[key]} the server that the backend "
                 f"`{backend}` measures, which llmbench cannot set; remove it, set the server's own "
                 "options, or add a local backend such as `eager`"
             )

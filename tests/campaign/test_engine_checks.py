@@ -108,6 +108,16 @@ def refusal(folder: Path, *overrides: str, text: str = SCENARIO) -> str:
                 "budget of all requests together is 100; raise it, or use shorter requests"
             ),
         ),
+        ("{prefill_chunk: 0}", "engine.prefill_chunk: must be greater than or equal to 1, found 0"),
+        ("{prefix_cache: 3}", "engine.prefix_cache: must be a valid boolean"),
+        (
+            "{batch_wait: 20 ms}",
+            (
+                "engine: `batch_wait` is for `batching: dynamic`, found `continuous`; remove it, "
+                "or set `batching: dynamic`"
+            ),
+        ),
+        ("{batching: dynamic, batch_wait: -1 s}", "engine.batch_wait: must be"),
         ("{max_queue: -1}", "engine.max_queue: must be greater than or equal to 0, found -1"),
     ],
 )
@@ -131,6 +141,23 @@ def test_a_queue_that_is_a_servers_own_cannot_be_set(
         f"--set engine.{setting}: engine.{key}: requests wait in the queue of the server that the "
         "backend `endpoint` measures, which llmbench cannot set; remove it, set the server's own "
         "options, or add a local backend such as `eager`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["prefix_cache=true"], "prefix_cache"),
+        (["prefill_chunk=64"], "prefill_chunk"),
+        (["batching=dynamic", "engine.batch_wait=20 ms"], "batch_wait"),
+    ],
+)
+def test_prefills_of_a_server_cannot_be_set(tmp_path: Path, settings: list[str], key: str) -> None:
+    message = refusal(tmp_path, *(f"engine.{settings[0]}", *settings[1:]), f"backends=[{ENDPOINT}]")
+    assert message.endswith(
+        f"engine.{key}: prompts are batched and cached by the server that the backend `endpoint` "
+        "measures, which llmbench cannot set; remove it, set the server's own options, or add a "
+        "local backend such as `eager`"
     )
 
 

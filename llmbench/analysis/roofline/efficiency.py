@@ -17,6 +17,7 @@ from llmbench.analysis.roofline.work import ModelCosts, Work
 from llmbench.analysis.values import NO_WINDOW, Value, unavailable
 
 UNREPORTED = "this backend does not report the required data"
+IN_CHUNKS = "prompts are prefilled in chunks, whose steps have no times in the records"
 PHASES = ("decode", "prefill")
 WORK = ("seconds", "bytes", "flops")
 EFFICIENCY_METRICS = (
@@ -43,6 +44,8 @@ def efficiency(
     used = Value(float(steps.peak_cached_positions() * costs.kv_token_bytes), records.num_rows)
     if window is None:
         return unavailable(EFFICIENCY_METRICS, NO_WINDOW) | {"memory_kv_used_bytes": used}
+    if "prefill_chunk" in backend_report.get("effective", {}):
+        return unavailable(EFFICIENCY_METRICS, IN_CHUNKS) | {"memory_kv_used_bytes": used}
     decode, prefill = steps.decode(costs, window), steps.prefill(costs, window)
     return {
         **_means("decode", decode),

@@ -26,6 +26,8 @@ class Steps:
         answered = records.combine_chunks().filter(pc.greater(lengths, 0))
         self._started = _array(answered["started"], np.float64)
         self._prompts: Ints = _array(answered["prompt_tokens"], np.int64)
+        cached = answered["cached_tokens"].fill_null(0)
+        self._cached: Ints = _array(cached, np.int64)
         self._times = _array(pc.list_flatten(answered["token_times"]), np.float64)
         self._lengths: Ints = _array(pc.list_value_length(answered["token_times"]), np.int64)
         self._ends = np.cumsum(self._lengths)  # of each request's slice of the times
@@ -69,7 +71,8 @@ class Steps:
         inside = (self._started >= window[0]) & (ended < window[1])
         _, firsts = np.unique(ended[inside], return_index=True)  # a request of each step
         seconds = float((ended - self._started)[inside][firsts].sum())
-        return costs.prefill(len(firsts), seconds, self._prompts[inside])
+        prompts, cached = self._prompts[inside], self._cached[inside]
+        return costs.prefill(len(firsts), seconds, prompts, cached)
 
     def peak_cached_positions(self) -> int:
         """Return the peak number of positions in the KV cache.

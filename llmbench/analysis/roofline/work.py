@@ -125,21 +125,23 @@ class ModelCosts:
         flops = products + float(self.attention_flops(first, last).sum())
         return Work(steps, seconds, moved, flops)
 
-    def prefill(self, steps: int, seconds: float, prompts: Ints) -> Work:
-        """Return the work of prefill steps, given the lengths of all their prompts in tokens.
+    def prefill(self, steps: int, seconds: float, prompts: Ints, cached: Ints | int = 0) -> Work:
+        """Return the work of prefill steps, given the tokens of their prompts and the cached ones.
 
-        bytes = steps W + T (e + kv)
+        bytes = steps W + T (e + kv) + kv C
         FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
 
-        where n is the number of prompts, T their total tokens, N_head the number of parameters
-        of the head, which processes only the last token of a prompt, and i the position of a
-        token; other symbols are those of decode. Attended keys and values have just been
-        computed, so they are written and not read.
+        where n is the number of prompts, C their cached and T their other tokens, N_head the number
+        of parameters of the head, which processes only the last token of a prompt, and i the
+        position of a token that is not cached; other symbols are those of decode. Other attended
+        keys and values have just been computed, so they are written and not read.
         """
-        tokens = int(prompts.sum())
+        cached = np.zeros_like(prompts) + cached
+        tokens = int((prompts - cached).sum())
         products = 2.0 * (self.matmul_parameters * tokens + self.head_parameters * len(prompts))
-        flops = products + float(self.attention_flops(np.ones_like(prompts), prompts).sum())
-        return Work(steps, seconds, self._weight_and_token_bytes(steps, tokens), flops)
+        flops = products + float(self.attention_flops(cached + 1, prompts).sum())
+        moved = self._weight_and_token_bytes(steps, tokens)
+        return Work(steps, seconds, moved + float(self.kv_token_bytes * cached.sum()), flops)
 
     def _weight_and_token_bytes(self, steps: int, tokens: int) -> float:
         """Return steps W + T (e + kv): the bytes moved except for cached keys and values read."""

@@ -121,3 +121,13 @@ def test_costs_survive_being_stored() -> None:
 def test_a_share_is_the_rate_divided_by_the_peak() -> None:
     work = Work(steps=4, seconds=2.0, moved_bytes=30.0, flops=8.0)
     assert (work.bandwidth_share(60.0), work.compute_share(8.0)) == (0.25, 0.5)
+
+
+def test_cached_tokens_of_a_prompt_are_read_and_not_computed() -> None:
+    whole, cached, rest = (
+        COSTS.prefill(1, 1.0, ints(6)), COSTS.prefill(1, 1.0, ints(4)),
+        COSTS.prefill(1, 1.0, ints(6), ints(4)),
+    )  # fmt: skip
+    assert rest.flops == whole.flops - cached.flops + 2.0 * COSTS.head_parameters
+    tokens = 2 * (COSTS.embedding_row_bytes + COSTS.kv_token_bytes)
+    assert rest.moved_bytes == COSTS.step_bytes + tokens + 4 * COSTS.kv_token_bytes
