@@ -25,6 +25,7 @@ collect_ignore = ["corpus"]  # scenario files, which the plugin would collect as
 GROUPS = {
     "onnx": ("backends/onnx/", "backends/torch/test_quantized"),
     "torch": (
+        "backends/replicas/test_greedy",
         "backends/test_memory",
         "backends/torch/",
         "campaign/profile/",

@@ -10,11 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal
 
 from llmbench.runs.request import Request
-
-Policy = Literal["round-robin", "least-loaded", "two-choices", "affinity"]
+from llmbench.scenario.replicas import Policy
 
 BLOCK_TOKENS = 16  # of a prompt; the size of a block in vLLM's prefix cache
 # affinity holds below this load relative to the mean, and for a few requests, which share steps

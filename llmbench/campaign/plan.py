@@ -12,6 +12,7 @@ from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS
+from llmbench.backends.replicas.cores import check_cores
 from llmbench.campaign.engine_checks import check_is_used, check_queue
 from llmbench.campaign.prepare import check_lengths
 from llmbench.collectors.base import COLLECTORS
@@ -108,6 +109,9 @@ def _check(case: Case, places: Mapping[str, str], honored: Container[str]) -> No
     scenario = case.scenario
     with _located(places, "backends"):
         BACKENDS.require(case.backend)
+    if scenario.replicas:
+        with _located(places, "replicas"):
+            check_cores(scenario.replicas)
     with _located(places, "collect"):
         for options in scenario.collect:
             COLLECTORS.require(options.kind)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from llmbench import environment
-from llmbench.backends.base import BACKENDS, OpenContext, Server
+from llmbench.backends.base import OpenContext, Server
 from llmbench.backends.gc_freeze import frozen_gc
+from llmbench.backends.replicas import backend_of
 from llmbench.campaign.job import Job
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.campaign.process import STORING
@@ -117,7 +118,7 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
     case = job.case
     load = prepare(case, _logs(job, "-mlperf"))
     context = context_of(case, load, events, _logs(job, ".log"))
-    with BACKENDS.part(case.backend_options).open(context) as server:
+    with backend_of(case).open(context) as server:
         load = load.sending(server.prepare(load.needed))
         if sampler:
             sampler.wait()  # its imports would disturb the calibration

@@ -310,5 +310,7 @@ class Engine:
         return finished
 
     def _finish(self, sequence: Sequence, dispatch: Dispatch) -> Record:
+        record = sequence.record(keep_outputs=self._keep_outputs)
         dispatch.finish(sequence.request.id, sequence.ended_at, sequence.outcome)
-        return sequence.record(keep_outputs=self._keep_outputs)
+        dispatch.recorded(record)
+        return record

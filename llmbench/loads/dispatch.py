@@ -19,6 +19,7 @@ from llmbench.loads.abandonment import Abandonment
 from llmbench.loads.open_sessions import OpenSession
 from llmbench.loads.progress import Progress, ProgressSample
 from llmbench.loads.stopping import Precision, Reason, Stop, shard_size
+from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 
 
@@ -276,6 +277,9 @@ class Dispatch:
 
     def first_token(self, request_id: int) -> None:
         """Record the arrival of a request's first token, for subclasses that report it."""
+
+    def recorded(self, record: Record) -> None:
+        """Receive the record of a finished request, for subclasses that pass it on."""
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -147,6 +147,19 @@ KINDS: dict[str, Kind] = {
         ("url",),
         blocks_claims=True,
     ),
+    "replica-lost": Kind(
+        "warning",
+        "Replica {replica} {reason} after {seconds:.1f} s; its {requests} request(s) in flight"
+        " failed, and the others served the rest of the load.",
+        "Find out why it ended, at the end of the worker's stderr, and measure again.",
+        ("replica",),
+        blocks_claims=True,
+    ),
+    "replicas-share": Kind(
+        "warning",
+        "{replicas} replicas share {devices}.",
+        "They slow each other; set fewer `replicas`, or list `replicas.devices`.",
+    ),
     # the backend
     "recompiled": Kind(
         "warning",

@@ -42,7 +42,7 @@ class Record:
     ``constraint`` is the kind of form that the answer must have, ``valid`` whether it has it, and
     ``invalid_reason`` why it does not, or why that is unknown. ``model`` is the model that the
     request names if its class has its own, ``url`` the server that it was sent to if there are
-    several.
+    several, ``replica`` the number of the replica of a local backend.
     """
 
     request_id: int
@@ -87,6 +87,7 @@ class Record:
     model: str | None = None
     url: str | None = None
     preemptions: int | None = None
+    replica: int | None = None
 
     @classmethod
     def of(
@@ -121,7 +122,7 @@ class Record:
             turn=request.turn,
             parents=request.parents,
             delay_seconds=request.think_seconds if request.is_in_job else None,
-            job_requests=1 + len(request.turns) if request.is_in_job else None,
+            job_requests=request.job_requests,
             constraint=request.constraint.kind if request.constraint else None,
             model=request.model,
             **outcome,

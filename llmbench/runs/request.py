@@ -163,6 +163,11 @@ class Request:
         return self.parents is not None
 
     @property
+    def job_requests(self) -> int | None:
+        """The number of requests of the job of an agent; None outside jobs."""
+        return 1 + len(self.turns) if self.is_in_job else None
+
+    @property
     def is_continued(self) -> bool:
         """Whether a later turn continues the conversation of this one."""
         later = enumerate(self.turns, start=1)

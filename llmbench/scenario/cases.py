@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmbench.errors import ScenarioError, one_line
+from llmbench.scenario.replicas import main_key
 from llmbench.scenario.rng import repeat_seed
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.server_settings import is_endpoint, is_server_key, with_setting, written_at
@@ -183,10 +184,17 @@ def key_paths(key: str, spec: Mapping[str, Any]) -> list[tuple[str | int, ...]]:
     return [("backends", index, *written_at(key)) for index in endpoints]
 
 
+def _main_key(key: str, value: Any) -> str | None:
+    """Return the key that a short form of a section is the value of; None for a long form."""
+    if key == "replicas":
+        return main_key(value)
+    return SHORTHAND.get(key) if isinstance(value, str) else None
+
+
 def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
     inner = spec.setdefault(key, {})
-    if isinstance(inner, str) and key in SHORTHAND:
-        inner = spec[key] = {SHORTHAND[key]: inner}
+    if main := _main_key(key, inner):
+        inner = spec[key] = {main: inner}
     if not isinstance(inner, dict):
         raise ValueError(f"{key!r} has no keys: it is a list or a single value")  # noqa: TRY004 (the user's mistake, not a type error)
     return inner

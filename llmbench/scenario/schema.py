@@ -19,13 +19,16 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     create_model,
+    field_validator,
     model_validator,
 )
 
 from llmbench import plugins
 from llmbench.errors import shown
 from llmbench.scenario.queue_options import FifoQueue, Queue
+from llmbench.scenario.replicas import ReplicasOptions
 from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
@@ -462,6 +465,11 @@ class Scenario(plugins.Options):
     )
     engine: EngineOptions = EngineOptions()
     parallel: ParallelOptions = ParallelOptions()
+    replicas: ReplicasOptions | None = Field(
+        default=None,
+        description="processes that each serve a local backend, with a balancer before them: their"
+        " number, or a list of device sets",
+    )
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
         default=False, description="end outputs early at EOS; if false, their lengths are forced"
@@ -496,6 +504,38 @@ class Scenario(plugins.Options):
         default_factory=dict,
         description="lists of values by dotted key; every combination is a case",
     )
+
+    @field_validator("replicas")
+    @classmethod
+    def _are_of_local_backends(
+        cls, replicas: ReplicasOptions | None, info: ValidationInfo
+    ) -> ReplicasOptions | None:
+        if replicas is None:
+            return None
+        for backend in info.data.get("backends", ()):
+            if backend.kind == "endpoint":
+                raise ValueError(
+                    f"backend {backend.name} is an endpoint; list several servers as its `url`"
+                )
+            if getattr(backend, "clock", "real") != "real":
+                raise ValueError(
+                    f"processes share no virtual clock; set `clock: real` on backend {backend.name}"
+                )
+        if getattr(info.data.get("load"), "kind", None) == "mlperf":
+            raise ValueError("LoadGen (`load: mlperf`) drives one engine; use another load")
+        return replicas
+
+    @field_validator("quality")
+    @classmethod
+    def _has_logits(
+        cls, quality: QualityOptions | None, info: ValidationInfo
+    ) -> QualityOptions | None:
+        if quality and quality.reference and info.data.get("replicas"):
+            raise ValueError(
+                "`reference` needs the model in the run's process, and `replicas` have it in theirs"
+                "; set `reference: null` (`under_load` may stay), or measure quality without them"
+            )
+        return quality
 
     @model_validator(mode="after")
     def _stops(self) -> Scenario:

@@ -88,15 +88,19 @@ class RecordArrays:
 
     @cached_property
     def idle_lag(self) -> Floats:
-        """Idle lag = sent − max(due, s), where s is the last stamp of any request before ``sent``.
+        """Idle lag = sent − max(due, s), where s is the last stamp before ``sent``.
 
-        The part of the send lag in which no step ran: a local engine admits requests between steps,
-        and each step ends with a stamp.
+        The stamps are those of all requests, with replicas those of all on the same one. It is the
+        part of the send lag in which no step ran: a local engine admits requests between steps, and
+        each step ends with a stamp.
         """
-        flat, _ = flat_times(self.all)
-        stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
         sent, due = floats(self.good["sent"]), floats(self.good["due"])
-        last = stamps[np.searchsorted(stamps, sent, side="right") - 1]
+        last = np.full(len(sent), -np.inf)
+        for replica in pc.unique(self.all["replica"]):
+            own = _equal(self.good["replica"], replica).to_numpy()
+            flat, _ = flat_times(rows(self.all, _equal(self.all["replica"], replica)))
+            stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
+            last[own] = stamps[np.searchsorted(stamps, sent[own], side="right") - 1]
         lag: Floats = sent - np.maximum(due, last)
         return lag
 
@@ -174,6 +178,11 @@ def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return table.slice(int(indices[0]), len(indices))
     return table.filter(mask)
+
+
+def _equal(column: pa.ChunkedArray, value: pa.Scalar) -> pa.ChunkedArray:
+    """Return which values of a column are equal to one, which may be null."""
+    return pc.equal(column, value).fill_null(False) if value.is_valid else pc.is_null(column)  # noqa: FBT003 (positional only)
 
 
 def floats(column: pa.ChunkedArray) -> Floats:

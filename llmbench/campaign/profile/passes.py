@@ -17,6 +17,7 @@ from llmbench.runs import profile
 from llmbench.runs.profile import CaseProfile, Profile
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
+from llmbench.scenario.mistakes import locate
 
 WORKER = "llmbench.campaign.profile.worker"
 
@@ -61,6 +62,7 @@ def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
     plan.check(source)
     for case in source.cases:
         _check_backend(case.backend)
+        _check_replicas(case, source)
         implied_rows(case.scenario, options.rows)
     planned = tuple(case.name for case in source.cases)
     empty = Profile(**plan.header(source, folder), planned=planned)
@@ -74,6 +76,12 @@ def _check_backend(kind: str) -> None:
             f"profile: backend {kind!r} does not run the model in this process; profile a server "
             "with its own tools, and select other backends here with --set 'backends=[eager]'"
         )
+
+
+def _check_replicas(case: Case, source: Source) -> None:
+    if case.scenario.replicas:
+        message = "replicas: a profile is of one engine; profile it with --set replicas=null"
+        raise InputError(locate(message, source.places))
 
 
 def profile_all(
