@@ -117,9 +117,10 @@ class BackendReport:
     seconds. ``model_costs`` has the bytes and FLOPs of the model's steps, ``device_peaks`` the
     device's measured peak FLOP rate and bandwidth. ``self_check`` is the result of the comparison
     with the model's own forward, with what was compared; empty if there was none. ``engine_steps``
-    has where the time of a local engine went (see `StepLog.report`). ``is_monitored`` is False if
-    the system under test runs on this machine in other processes than the monitored one, so that
-    its resource use looks like that of other programs.
+    has where the time of a local engine went (see `StepLog.report`), ``replicas`` what each replica
+    reports of itself, None for a lost one. ``is_monitored`` is False if the system under test runs
+    on this machine in other processes than the monitored one, so that its resource use looks like
+    that of other programs.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -134,6 +135,7 @@ class BackendReport:
     warmup_steps: tuple[float, ...] = ()
     self_check: dict[str, Any] = field(default_factory=dict)
     engine_steps: dict[str, Any] | None = None
+    replicas: tuple[dict[str, Any] | None, ...] = ()
     is_monitored: bool = True
     caveats: tuple[Caveat, ...] = ()
 

@@ -88,9 +88,9 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
     The sentences of the answer, the search for the best settings (null without one), the harness
-    validity, the metrics by case, and by request class, model that requests name and server of a
-    backend, the interactivity front of a sweep, the prompt cache along the jobs of agents, and the
-    drifts of long runs.
+    validity, the metrics by case, and by request class, model that requests name, server and
+    replica of a backend, the interactivity front of a sweep, the prompt cache along the jobs of
+    agents, and the drifts of long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     settings = searched(stored)
@@ -102,6 +102,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "request_classes": _by_part(stored, "request_class"),
         "models": _by_part(stored, "model"),
         "servers": _by_part(stored, "url"),
+        "replicas": _by_part(stored, "replica"),
         "interactivity": interactivity.rows(results_of(stored)),
         "job_cache": _job_cache(results_of(stored)),
         "soak": soak.as_json(results_of(stored)),

@@ -48,7 +48,8 @@ from llmbench.runs.run_set import RunSet
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 PARTS = (
-    load.request_classes, load.models, load.servers, load.fairness, load.turns, load.prompt_cache,
+    load.request_classes, load.models, load.servers, load.replicas, load.fairness, load.turns,
+    load.prompt_cache,
     engine_time.engine_time, structured.structured, structured.cost,
 )  # fmt: skip
 LISTED = 25

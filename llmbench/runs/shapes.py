@@ -226,6 +226,14 @@ class _EngineSteps(Struct):
     decoded_sequences: Count
 
 
+class _Replica(Struct):
+    effective: Plain = {}
+    cold_start: dict[str, Amount | None] = {}
+    memory: dict[str, Amount | None] = {}
+    counters: dict[str, float | None] = {}
+    engine_steps: _EngineSteps | None = None
+
+
 class _BackendReport(Struct):
     requested: Plain = {}
     effective: Effective | UnsetType = UNSET
@@ -238,6 +246,7 @@ class _BackendReport(Struct):
     device_peaks: _DevicePeaks | None = None
     warmup_steps: list[float] = []
     engine_steps: _EngineSteps | None = None
+    replicas: list[_Replica | None] = []
 
     def __post_init__(self) -> None:
         if self.counters.get("drafted_tokens") and self.counters.get("accepted_tokens") is None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.analysis.metrics import RecordArrays
-from llmbench.analysis.metrics.fairness import KEYS, fairness, jain_index, widest_ratio
+from llmbench.analysis.metrics.fairness import KEYS, fairness, jain_index, max_to_mean, widest_ratio
 from llmbench.runs.record import Record
 from llmbench.runs.run import records_table
 
@@ -79,6 +79,25 @@ def test_servers_are_compared_by_the_tokens_of_successful_requests() -> None:
     )
     assert found["balance_fairness"] == pytest.approx(0.8)
     assert found["balance_ratio_ttft"] == pytest.approx(2.0)
+
+
+def test_replicas_are_compared_as_servers_are() -> None:
+    found = values(
+        *(record(n, 0.1, 0.02, replica=0) for n in range(3)), record(3, 0.2, 0.02, replica=1)
+    )
+    assert found["balance_fairness"] == pytest.approx(0.8)
+    assert found["balance_max_mean"] == pytest.approx(1.5)
+    assert found["balance_ratio_ttft"] == pytest.approx(2.0)
+
+
+def test_one_replica_is_compared_with_none() -> None:
+    found = fairness(arrays(record(0, 0.1, 0.02, replica=0)))
+    assert found["balance_max_mean"].reason == "there is one replica"
+
+
+@given(amounts)
+def test_the_most_is_between_the_mean_and_the_sum(x: list[float]) -> None:
+    assert 1 - 1e-9 <= max_to_mean(x) <= len(x) + 1e-9
 
 
 def test_a_server_without_a_success_has_no_tokens() -> None:

@@ -171,8 +171,9 @@ def _fairness_metrics() -> list[Metric]:
     ]
     return [
         *of_classes,
-        Metric("balance_fairness", "evenness of the servers' tokens", "", "higher"),
-        Metric("balance_ratio_ttft", "TTFT p50, worst/best server", "", "lower"),
+        Metric("balance_fairness", "evenness of servers or replicas, tokens", "", "higher"),
+        Metric("balance_max_mean", "busiest server or replica/mean, tokens", "", "lower"),
+        Metric("balance_ratio_ttft", "TTFT p50, worst/best server or replica", "", "lower"),
     ]
 
 

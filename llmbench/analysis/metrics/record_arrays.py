@@ -242,7 +242,7 @@ def requests_where(run: Run, column: str, value: Any) -> Run:
     """Return a run with only the requests that have the given value in a column.
 
     Bytes, FLOPs and times of steps are unavailable for these requests, since steps are shared with
-    other requests.
+    other requests. Those of a replica have what it reports of itself.
     """
     of_steps = ("model_costs", "engine_steps")
     reasons = run.backend_report.get("reasons", {}) | dict.fromkeys(of_steps, SHARED)
@@ -250,8 +250,17 @@ def requests_where(run: Run, column: str, value: Any) -> Run:
     return replace(
         run,
         records=run.records.filter(pc.equal(run.records[column], value)),
-        backend_report=run.backend_report | of_none | {"reasons": reasons},
+        backend_report=run.backend_report
+        | of_none
+        | {"reasons": reasons}
+        | (_report_of_replica(run, value) if column == "replica" else {}),
     )
+
+
+def _report_of_replica(run: Run, replica: int) -> dict[str, Any]:
+    """Return what a replica reports of itself; empty if it was lost."""
+    reports = run.backend_report.get("replicas") or []
+    return (reports[replica] if replica < len(reports) else None) or {}
 
 
 def split_runs(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:

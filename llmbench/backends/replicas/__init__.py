@@ -80,7 +80,7 @@ class ReplicatedServer(Server):
     replicas: Sequence[Replica]
     lost: Sequence[Caveat] = ()
     outputs: dict[int, Output] = field(default_factory=dict)
-    reports: Sequence[BackendReport] = ()
+    reports: Sequence[BackendReport | None] = ()
 
     def new_clock(self) -> MonotonicClock:
         """Return a clock that reads 0 when all replicas know that the load begins."""
@@ -95,7 +95,7 @@ class ReplicatedServer(Server):
         load = BalancedLoad(self.replicas, policy, seed, dispatch, clock, on_progress)
         records = load.serve()
         self.lost = tuple(load.caveats)
-        self.reports = [replica.report for replica in self.replicas if replica.report]
+        self.reports = [replica.report for replica in self.replicas]
         return self._keep_answers(records) if self.context.keep_answers else records
 
     def _keep_answers(self, records: list[Record]) -> list[Record]:

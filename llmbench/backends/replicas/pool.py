@@ -174,7 +174,7 @@ class BalancedLoad:
     def _lose(self, replica: Replica, reason: str) -> None:
         """Fail the requests of a replica that has ended."""
         now, lost = self.clock.now(), list(replica.in_flight.values())
-        replica.lost = reason
+        replica.lost, replica.report = reason, None
         replica.in_flight.clear()
         if not self._alive:
             raise MeasurementError(f"no replica is left: the last one, {replica.index}, {reason}")

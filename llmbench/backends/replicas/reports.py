@@ -10,19 +10,22 @@ from typing import Any, TypeVar
 from llmbench.backends.base import BackendReport
 
 V = TypeVar("V")
+PARTS = ("effective", "cold_start", "memory", "counters", "engine_steps")
 OF_SEVERAL = "steps are those of several replicas, which no model of one device describes"
 
 
-def merged(reports: Sequence[BackendReport]) -> BackendReport:
-    """Return the report of all replicas together.
+def merged(of_replicas: Sequence[BackendReport | None]) -> BackendReport:
+    """Return the report of all replicas together; lost ones have none.
 
-    A setting that differs between them is a list of their values. Memory and counters are sums, the
-    stages of the cold start those of the slowest, since all start at once. Steps of the warm-up are
-    those of the first. A value that one of them lacks is unknown, for its reason. A single report
-    is returned as it is.
+    A setting that differs between them is a list of their values. Memory, counters and times of
+    steps are sums, the stages of the cold start those of the slowest, since all start at once.
+    Steps of the warm-up are those of the first. A value that one of them lacks is unknown, for its
+    reason. ``replicas`` has what each of them reports.
     """
-    first, *others = reports
-    if not others:
+    parts = tuple(_part(report) if report else None for report in of_replicas)
+    reports = [report for report in of_replicas if report]
+    first = replace(reports[0], replicas=parts)
+    if len(of_replicas) == 1:
         return first
     reasons = {key: reason for report in reports for key, reason in report.reasons.items()}
     return replace(
@@ -35,9 +38,26 @@ def merged(reports: Sequence[BackendReport]) -> BackendReport:
         reasons=reasons | dict.fromkeys(("model_costs", "device_peaks"), OF_SEVERAL),
         model_costs=None,
         device_peaks=None,
+        engine_steps=_steps([report.engine_steps for report in reports]),
         self_check=_check([report.self_check for report in reports]),
         caveats=tuple(dict.fromkeys(caveat for report in reports for caveat in report.caveats)),
     )
+
+
+def _part(report: BackendReport) -> dict[str, Any]:
+    return {key: getattr(report, key) for key in PARTS}
+
+
+def _steps(parts: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the sums of the seconds, numbers and sequences of steps; None if one has none."""
+    known = [part for part in parts if part]
+    if len(known) < len(parts):
+        return None
+    return {
+        "seconds": _combined([part["seconds"] for part in known], sum),
+        "counts": _combined([part["counts"] for part in known], sum),
+        "decoded_sequences": sum(part["decoded_sequences"] for part in known),
+    }
 
 
 def _settings(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmbench.analysis.compare.differences import schedules
+from llmbench.analysis.engine_time import ACTIVITIES, SHARES
 from llmbench.analysis.metrics import LATENCIES, RecordArrays
 from llmbench.analysis.metrics.fairness import KEYS as FAIRNESS
 from llmbench.report import palette, table
@@ -26,9 +27,10 @@ from llmbench.units import parse_rate
 
 JAIN = (
     "Fairness and evenness are Jain's index (Σx)² / (n Σx²): 1 if all are equal, 1/n if one has "
-    "everything. x are the median latencies of the classes, or the output tokens of the servers. "
-    "Classes with different prompts differ even if the server treats all requests alike."
+    "everything. x are the median latencies of the classes, or the output tokens of the servers or "
+    "replicas. Classes with different prompts differ even if the server treats all requests alike."
 )
+ENGINE_TIME = tuple(table.metric_column(*it) for it in zip(SHARES, ACTIVITIES, strict=True))
 CACHE, UNREPORTED = "prompt_cache", "not reported"
 
 
@@ -50,8 +52,13 @@ def servers(results: Results) -> Table:
     return _parts("Servers of a backend", results, "url", "server")
 
 
+def replicas(results: Results) -> Table:
+    """Return the metrics of each case by replica, with the time of its engine; no rows without."""
+    return _parts("Replicas", results, "replica", "replica", own=ENGINE_TIME)
+
+
 def fairness(results: Results) -> Table:
-    """Return how equal the request classes and the servers of each case are; no rows without."""
+    """Return how equal the classes, servers and replicas of each case are; no rows without."""
     cases = [case for case in results.measured if _has_parties(case)]
     columns = [table.metric_column(name) for name in FAIRNESS]
     return table.by_case("Fairness", cases, columns, (JAIN, INTERVALS))
@@ -93,7 +100,13 @@ def _has_sessions(case: CaseResults) -> bool:
 
 
 def _parts(
-    title: str, results: Results, column: str, label: str, cases: list[CaseResults] | None = None
+    title: str,
+    results: Results,
+    column: str,
+    label: str,
+    cases: list[CaseResults] | None = None,
+    *,
+    own: Sequence[ColumnOf] = (),
 ) -> Table:
     whole = results.measured if cases is None else cases
     split = (case.split(column, label) for case in whole)
@@ -101,6 +114,7 @@ def _parts(
         table.REQUESTS,
         table.metric_column("output_tokens_per_second", "tokens/s"),
         *(table.percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
+        *own,
         *table.outcomes(whole),
         *table.SLO,
     ]

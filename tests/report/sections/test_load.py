@@ -36,8 +36,25 @@ def test_each_turn_of_sessions_has_a_row(parted: Results) -> None:
     assert [row[0].text for row in rows] == ["swift, turn 0", "swift, turn 1", "swift, turn 2"]
 
 
+def test_each_replica_has_a_row_with_the_time_of_its_engine(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("swift", 1)]
+    records = [replace(r, replica=n % 2) for n, r in enumerate(make.serve(1))]
+    steps = {
+        "seconds": {"prefill": 1.0, "decode": 2.0, "idle": 1.0},
+        "counts": {"prefill": 1, "decode": 2, "idle": 1},
+        "decoded_sequences": 4,
+    }
+    run = make.run_of(plan[0], records)
+    run = replace(run, backend_report={"replicas": [{"engine_steps": steps}, None]})
+    table = load.replicas(Results(make.store_run_set(tmp_path / "replicas", plan, [run])))
+    shown = [dict(zip((c.label for c in table.columns), row, strict=True)) for row in table.rows]
+    assert [row[0].text for row in table.rows] == ["swift, replica 0", "swift, replica 1"]
+    assert [row["idle"].text for row in shown] == ["25.0 %", "—"]
+
+
 def test_without_classes_and_sessions_there_are_no_rows(results: Results) -> None:
     assert load.request_classes(results).rows == load.turns(results).rows == ()
+    assert load.replicas(results).rows == ()
 
 
 def test_hits_and_misses_of_the_servers_cache_have_a_row_each(make: Any, tmp_path: Path) -> None:
