@@ -9,9 +9,10 @@ from ssl import SSLContext
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from llmbench.backends.balancing import Choice, Policy
+from llmbench.backends.balancing import Choice
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.runs.request import Request
+from llmbench.scenario.replicas import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmbench import plugins
-from llmbench.backends.balancing import Policy
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.balancing import Balance, Upstream
 from llmbench.backends.endpoint.client import Target
@@ -23,6 +22,7 @@ from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.environment import usable_cores
 from llmbench.errors import InputError
 from llmbench.scenario.http_fields import HEADER, ApiKeyEnv, Body, Headers, base_url, check_url
+from llmbench.scenario.replicas import Policy
 from llmbench.scenario.secrets import check_header, expanded
 from llmbench.units import Seconds
 

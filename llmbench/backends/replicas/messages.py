@@ -10,7 +10,8 @@ from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.route import Route
+from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOptions, SamplingOptions
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -34,6 +35,8 @@ class Job(msgspec.Struct, frozen=True):
     model: dict[str, Any]
     engine: dict[str, Any]
     sampling: dict[str, Any]
+    parallel: dict[str, Any]
+    priorities: dict[str, int]
     load_shape: LoadShape
     seed: int
     stop_at_eos: bool
@@ -52,6 +55,8 @@ class Job(msgspec.Struct, frozen=True):
             model=context.model.model_dump(mode="json"),
             engine=context.engine.model_dump(mode="json"),
             sampling=context.sampling.model_dump(mode="json"),
+            parallel=context.parallel.model_dump(mode="json"),
+            priorities=context.priorities,
             load_shape=context.load_shape,
             seed=context.seed,
             stop_at_eos=context.stop_at_eos,
@@ -66,6 +71,8 @@ class Job(msgspec.Struct, frozen=True):
             model=model,
             engine=EngineOptions(**self.engine),
             sampling=SamplingOptions(**self.sampling),
+            parallel=ParallelOptions(**self.parallel),
+            routes={name: Route(priority=number) for name, number in self.priorities.items()},
             load_shape=self.load_shape,
             seed=self.seed,
             stop_at_eos=self.stop_at_eos,
