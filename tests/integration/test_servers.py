@@ -109,7 +109,7 @@ def test_vllm_counts_the_requests_and_tokens_that_were_sent(tmp_path: Path) -> N
         load={"kind": "closed", "concurrency": 3},
         requests=60,
         stop_at_eos=False,
-        collect=["cpu", {"kind": "server", "interval": "200 ms"}],
+        collect=["cpu", {"kind": "server", "interval": "500 ms"}],
     )
     check(run)
     rises = run.facts["server"]["rises"]
