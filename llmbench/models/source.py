@@ -119,11 +119,18 @@ def check_heads(options: ModelOptions, ranks: int) -> None:
     if all(number % ranks == 0 for number in heads.values()):
         return
     found = " and ".join(f"{number} {name}" for name, number in heads.items())
-    possible = [n for n in range(2, min(heads.values()) + 1) if math.gcd(*heads.values()) % n == 0]
-    remedy = f"use {' or '.join(map(str, possible))}" if possible else "remove `parallel`"
+    common = math.gcd(*heads.values())
+    possible = [str(number) for number in range(2, common + 1) if common % number == 0]
+    remedy = f"use {_either(possible)}" if possible else "remove `parallel`"
     raise InputError(
         f"parallel.tensor: {ranks} does not divide the {found} of {options.source}; {remedy}"
     )
+
+
+def _either(words: list[str]) -> str:
+    """Return ``a, b or c``."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _config(source: ModelSource) -> dict[str, Any]:

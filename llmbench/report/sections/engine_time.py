@@ -16,7 +16,7 @@ from llmbench.runs.series import Series
 NOTE = (
     "Shares of the time from the start of the load, warm-up requests included, to the last step. A "
     "step includes the engine's own work before it; the engine is idle while no request waits or "
-    "runs. Figures are means over processes."
+    "runs, or while a batch waits for more. Figures are means over processes."
 )
 PREEMPTIONS = "preemptions"
 TITLE = "engine time: prefill, decode, idle (%)"

@@ -32,10 +32,9 @@ def opened(source: str = "random:tiny", tensor: int = 2, **fields: Any) -> Itera
         ModelOptions(source=source, device="cpu", self_check=bool(fields.pop("check", False))),
         prompt_lengths=(4, 60),
         longest_sequence=110,
-        slots=3,
+        **{"engine": EngineOptions(slots=3), **fields},
         keep_outputs=True,
         parallel=ParallelOptions(tensor=tensor),
-        **fields,
     )
     with Eager(Eager.Options()).open(context) as server:
         yield server
@@ -50,7 +49,8 @@ def test_the_answers_are_those_of_one_process(model: PreTrainedModel, tmp_path: 
     model.save_pretrained(tmp_path)
     with opened(str(tmp_path), tensor=1) as alone:
         expected = answers(alone)
-    with opened(str(tmp_path), check=True) as server:
+    engine = EngineOptions(slots=3, prefill_chunk=16, prefix_cache=True)
+    with opened(str(tmp_path), check=True, engine=engine) as server:
         assert answers(server) == expected
         report = server.report()
     assert report.self_check["result"] == "equal"
