@@ -19,6 +19,7 @@ from llmbench.workloads.rows import MAX_TOKENS, messages_in, messages_with_field
 
 JobFormat = Literal["auto", "messages", "mooncake", "otel"]
 MAX_REQUESTS = 5_000  # of a job
+MAX_TEXT = 40_000_000  # characters of a prompt of messages
 MAX_DELAY_MS = 1e9  # 12 days
 MAX_TIME_MS = 1e14  # the year 5138
 MILLISECONDS = 1000.0
@@ -78,6 +79,7 @@ def recorded(path: Path, jobs: Sequence[Job], left_out: LeftOut) -> RecordedJobs
         if len(job.steps) > MAX_REQUESTS:
             problem = f"the job has {len(job.steps):,} requests"
             raise FileError(job.where, problem, f"at most {MAX_REQUESTS:,}")
+        _check_prompts(job)
     left_out.kept = len(jobs)
     times = [job.time for job in jobs if job.time is not None]
     if len(times) < len(jobs):
@@ -85,6 +87,27 @@ def recorded(path: Path, jobs: Sequence[Job], left_out: LeftOut) -> RecordedJobs
     begin = min(times)
     timed = [replace(job, time=time - begin) for job, time in zip(jobs, times, strict=True)]
     return RecordedJobs(sorted(timed, key=lambda job: job.time or 0.0), left_out)
+
+
+def _check_prompts(job: Job) -> None:
+    """Raise FileError if a prompt, with the conversation that it continues, is too long."""
+    tokens: list[int] = []  # of the conversation after each request, as far as known
+    characters: list[int] = []
+    for step in job.steps:
+        first = None if step.is_fresh else step.parents[0]
+        text = sum(len(message.plain) for message in step.messages)
+        of_prompt = step.prompt_tokens + (0 if first is None else tokens[first])
+        of_text = text + (0 if first is None else characters[first])
+        for unit, length, most in (
+            ("tokens", of_prompt, MAX_TOKENS),
+            ("characters", of_text, MAX_TEXT),
+        ):
+            if length > most:
+                number = len(tokens) + 1
+                problem = f"the prompt of request {number:,} of the job has {length:,} {unit}"
+                raise FileError(job.where, problem, f"at most {most:,}")
+        tokens.append(of_prompt + (step.output if isinstance(step.output, int) else 0))
+        characters.append(of_text)
 
 
 # -- OpenAI's messages -----------------------------------------------------------------------------

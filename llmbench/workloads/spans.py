@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench.errors import FileError, printable, shown
-from llmbench.runs.tables import Row, Table
+from llmbench.runs.request import Message
+from llmbench.runs.tables import LeftOutError, Row, Table
 from llmbench.workloads.jobs import MAX_REQUESTS, Job, RecordedJobs, Step, recorded
 from llmbench.workloads.rows import MAX_TOKENS
+from llmbench.workloads.span_contents import EVENT, prompt_of
 
 INFERENCES = ("chat", "text_completion", "generate_content")
 AGENTS = ("invoke_agent", "invoke_workflow", "execute_tool")  # with conversations of their own
 INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")  # the latter until v1.26
 OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 VALUES = ("stringValue", "intValue", "doubleValue", "boolValue")
+MAX_LEVELS = 32  # of a structured value
 LISTS = ("resourceSpans", "scopeSpans", "spans")  # of OTLP, from the outside in
 NANOSECONDS = 1e9
 LATEST = 2**63
@@ -31,6 +34,7 @@ MAX_DEPTH = 100
 MAX_ID = 64
 WITHOUT_TOKENS = "requests without token counts"
 WITHOUT_REQUESTS = "traces without requests"
+WITHOUT_CONTENTS = "requests {} (their prompts are generated)"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +42,8 @@ class Span:
     """A span with those below it; times are in nanoseconds.
 
     ``operation`` is its ``gen_ai.operation.name``, and ``tokens`` are those of the prompt and the
-    output of an inference. ``end`` is the latest of its own and those of the spans below it.
+    output of an inference, ``messages`` its prompt if it is recorded, and ``unread`` why it cannot
+    be used. ``end`` is the latest of its own and those of the spans below it.
     """
 
     where: str
@@ -49,6 +54,8 @@ class Span:
     end: int
     operation: Any
     tokens: tuple[int, int] | None
+    messages: tuple[Message, ...] = ()
+    unread: str = ""
     below: list[Span] = field(default_factory=list)
     has_requests: bool = False
 
@@ -90,6 +97,8 @@ def _job(spans: Sequence[Span], table: Table) -> Job | None:
         raise FileError(spans[0].where, problem, f"at most {MAX_REQUESTS:,}")
     if unknown := sum(span.tokens is None for span in calls):
         table.left_out.counts[WITHOUT_TOKENS] += unknown
+    for reason in (span.unread for span in calls if span.unread and span.tokens):
+        table.left_out.counts[WITHOUT_CONTENTS.format(reason)] += 1
     graph = _Graph()
     graph.add(roots, (), [])
     if not graph.requests:
@@ -135,7 +144,20 @@ def _span(value: Any, where: str) -> Span:
     counted = (tokens[0], tokens[1]) if tokens[0] and tokens[1] else None
     has_parent = value.get("parentSpanId") not in (None, "", NO_SPAN)
     parent = _id(value, "parentSpanId", where) if has_parent else ""
-    return Span(where, trace, name, parent, begin, end, operation, counted)
+    span = Span(where, trace, name, parent, begin, end, operation, counted)
+    if span.is_inference:
+        try:
+            span.messages = prompt_of(attributes | _details(value, where))
+        except LeftOutError as reason:
+            span.unread = str(reason)
+    return span
+
+
+def _details(value: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the attributes of a span's event with the contents of the request."""
+    events = (event for event in _listed(value, "events", where) if isinstance(event, dict))
+    found = next((event for event in events if event.get("name") == EVENT), {})
+    return _attributes(found.get("attributes") or {}, where)
 
 
 def _id(value: dict[str, Any], key: str, where: str) -> str:
@@ -169,9 +191,17 @@ def _attributes(value: Any, where: str) -> dict[str, Any]:
     return {str(each.get("key")): _value(each.get("value")) for each in value}
 
 
-def _value(value: Any) -> Any:
-    fields = value if isinstance(value, dict) else {}
-    return next((fields[name] for name in VALUES if name in fields), None)
+def _value(value: Any, levels: int = MAX_LEVELS) -> Any:
+    """Return a value of OTLP as plain data; None for other kinds and below MAX_LEVELS."""
+    match value if levels else None:
+        case {"arrayValue": {"values": list(items)}}:
+            return [_value(item, levels - 1) for item in items]
+        case {"kvlistValue": {"values": list(items)}}:
+            pairs = (item for item in items if isinstance(item, dict))
+            return {str(pair.get("key")): _value(pair.get("value"), levels - 1) for pair in pairs}
+        case dict(fields):
+            return next((fields[name] for name in VALUES if name in fields), None)
+    return None
 
 
 def _tokens(attributes: dict[str, Any], names: Sequence[str], where: str) -> int | None:
@@ -298,8 +328,11 @@ class _Graph:
         waits: tuple[int, ...],
         earlier: tuple[int, int] | None,
     ) -> _Request:
-        """Return a request, which continues the agent's earlier one if its prompt is longer."""
-        if earlier is None or tokens[0] <= sum(self.requests[earlier[1]].tokens):
+        """Return a request, which continues the agent's earlier one if its prompt is longer.
+
+        A recorded prompt is complete.
+        """
+        if span.messages or earlier is None or tokens[0] <= sum(self.requests[earlier[1]].tokens):
             return _Request(span, tokens, waits, None)
         continued = earlier[1]
         others = tuple(n for n in waits if n != continued)
@@ -318,6 +351,8 @@ class _Graph:
         ends = [self.requests[n].span.end for n in request.parents]
         since = max(ends, default=self.begin)
         prompt, output = request.tokens
+        if request.span.messages:
+            prompt = 0
         if request.continues is not None:
             prompt -= sum(self.requests[request.continues].tokens)
         return Step(
@@ -326,6 +361,7 @@ class _Graph:
             tuple(numbers[n] for n in request.parents),
             max(0, request.span.begin - since) / NANOSECONDS,
             is_fresh=request.continues is None,
+            messages=request.span.messages,
         )
 
 

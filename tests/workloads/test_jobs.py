@@ -139,6 +139,23 @@ def test_a_job_with_too_many_requests_is_refused(monkeypatch: pytest.MonkeyPatch
         session(row, row, row)
 
 
+def test_a_conversation_that_grows_beyond_any_context_is_refused_with_its_line() -> None:
+    rows = [{"session_id": 1, "input_length": 6_000_000, "output_length": 1}] * 2
+    with pytest.raises(FileError) as caught:
+        jobs.from_sessions(table(*rows))
+    assert "the prompt of request 2 of the job has 12,000,001 tokens" in str(caught.value)
+    assert "at most 10,000,000" in str(caught.value)
+
+
+def test_messages_beyond_any_context_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_TEXT", 30)
+    roles = ["user", "assistant"] * 3
+    said = [{"role": role, "content": "ten letter"} for role in roles]
+    with pytest.raises(FileError, match="the prompt of request 3 of the job has 50 characters"):
+        jobs.from_messages(table({"messages": said}))
+    jobs.from_messages(table({"messages": said[:4]}))
+
+
 def test_the_form_of_a_file_is_recognized_by_its_first_row() -> None:
     rows = [{"messages": []}, {"session_id": 1, "messages": []}, {"spanId": "a"}]
     assert [recognized(table(row)) for row in rows] == ["messages", "mooncake", "otel"]

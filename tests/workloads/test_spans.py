@@ -112,6 +112,42 @@ def test_a_call_that_contains_others_is_not_a_request_itself() -> None:
     assert found == (Step(9, 1),)
 
 
+def with_prompt(row: dict[str, Any], text: Any) -> dict[str, Any]:
+    """Return a span with the contents of its prompt, as OTLP has them."""
+    value = {"stringValue": text} if isinstance(text, str) else text
+    row["attributes"].append({"key": "gen_ai.input.messages", "value": value})
+    return row
+
+
+def test_a_recorded_prompt_is_sent_instead_of_a_generated_one() -> None:
+    texts = [json.dumps([{"role": "user", "content": word}]) for word in ("one", "one two")]
+    first = with_prompt(chat("b", "a", 0, 1), texts[0])
+    second = with_prompt(chat("c", "a", 3, 4, (20, 2)), texts[1])
+    one, two = steps(agent("a", "", 0, 4), first, second)
+    assert [one.text, two.text] == ["one", "one two"]
+    assert (two.is_fresh, two.parents, two.delay, two.output) == (True, (0,), 2.0, 2)
+    assert two.prompt_tokens == 0
+
+
+def test_structured_contents_and_those_of_an_event_are_read() -> None:
+    message = {"key": "content", "value": {"stringValue": "hi"}}
+    role = {"key": "role", "value": {"stringValue": "user"}}
+    value = {"arrayValue": {"values": [{"kvlistValue": {"values": [role, message]}}]}}
+    (structured,) = steps(with_prompt(chat("a", "", 0, 1), value))
+    attributes = [{"key": "gen_ai.input.messages", "value": value}]
+    event = {"name": "gen_ai.client.inference.operation.details", "attributes": attributes}
+    (of_event,) = steps({**chat("a", "", 0, 1), "events": [{"name": "other"}, event]})
+    assert structured.text == of_event.text == "hi"
+
+
+def test_contents_that_are_cut_are_counted_and_the_prompt_is_generated() -> None:
+    found = read(with_prompt(chat("a", "", 0, 1), '[{"role": "us'))
+    assert found.jobs[0].steps[0].prompt_tokens == 9
+    assert found.left_out.reasons == [
+        "1 requests with contents that are not whole (their prompts are generated)"
+    ]
+
+
 def test_batches_of_otlp_are_read_like_single_spans() -> None:
     scopes = [{"spans": list(LOOP[:2])}, {"spans": list(LOOP[2:])}]
     batch = {"resourceSpans": [{"scopeSpans": scopes}]}
