@@ -59,14 +59,15 @@ PATH_PARTS = ("tools", "queue", "prefill", "decode", "rest")  # of the critical 
 SCALES: dict[Scale, tuple[str, ...]] = {
     "nonnegative": (
         "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
-        "abandoned_output_tokens", "jobs_per_hour", *engine_time.SHARES,
+        "abandoned_output_tokens", "prompt_cached_tokens", "jobs_per_hour", *engine_time.SHARES,
         *(f"job_path_{part}_seconds" for part in PATH_PARTS),
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
         "kl_divergence", "logit_mse", "first_divergence", *under_load.FIRST_CHANGES,
         *(key for key in server_metrics.KEYS if key not in server_metrics.SHARES),
     ),
     "share": (
-        "slo_attainment", "job_cached_share", "top1_agreement", "exact_match", "draft_acceptance",
+        "slo_attainment", "job_cached_share", "prompt_cache_hits", "prompt_cached_share",
+        "top1_agreement", "exact_match", "draft_acceptance",
         "valid_answers", *under_load.SHARES, *server_metrics.SHARES,
     ),
     "count": (
@@ -191,6 +192,9 @@ METRICS: dict[str, Metric] = {
         Metric("abandoned_requests", "abandoned requests", "requests", "lower"),
         Metric("abandoned_output_tokens", "tokens of abandoned requests", "tokens", "neither"),
         Metric("preemptions", "preemptions", "preemptions", "neither"),
+        Metric("prompt_cache_hits", "prompt cache hits", "share", "higher"),
+        Metric("prompt_cached_share", "cached prompt tokens", "share", "higher"),
+        Metric("prompt_cached_tokens", "prompt tokens saved", "tokens", "neither"),
         *_fairness_metrics(),
         Metric("steady_window_seconds", "steady window", "s", "neither"),
         Metric("makespan_seconds", "first due to last token", "s", "neither"),

@@ -25,6 +25,7 @@ from llmbench.analysis.metrics.catalog import (
 )
 from llmbench.analysis.metrics.fairness import fairness
 from llmbench.analysis.metrics.job_values import job_values
+from llmbench.analysis.metrics.prompt_cache import prompt_cache
 from llmbench.analysis.metrics.quality import quality_values
 from llmbench.analysis.metrics.record_arrays import (
     RecordArrays,
@@ -60,6 +61,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_spans(arrays),
         **_abandoned(arrays, run.case.spec.get("abandon")),
         **admission(arrays, run.case.spec.get("engine") or {}),
+        **prompt_cache(arrays),
         **job_values(arrays),
         **fairness(arrays),
         **_reported(run.backend_report),

@@ -75,13 +75,15 @@ def turns(results: Results) -> Table:
 
 
 def prompt_cache(results: Results) -> Table:
-    """Return the metrics of each case by what its server reports of its prompt cache.
+    """Return the metrics of each case by what its requests found in the prompt cache.
 
-    A hit took prompt tokens from the cache. No rows for cases whose server reports nothing.
+    A hit took prompt tokens from the cache of a server, or from a slot of the local engine. No rows
+    for cases that report nothing.
     """
     reporting = [case for case in results.measured if _reports_cache(case)]
     cases = [replace(case, runs=tuple(map(_with_cache, case.runs))) for case in reporting]
-    return _parts("Prompt cache of the server", results, CACHE, "cache", cases)
+    saved = table.metric_column("prompt_cached_share", "cached tokens")
+    return _parts("Prompt cache", results, CACHE, "cache", cases, own=[saved])
 
 
 def _reports_cache(case: CaseResults) -> bool:
