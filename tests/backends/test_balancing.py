@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.backends.balancing import POLICIES, Choice, Policy, affinity_key
+from llmbench.backends.balancing import POLICIES, Choice, affinity_key
 from llmbench.runs.request import Request
+from llmbench.scenario.replicas import Policy
 
 BLOCK = tuple(range(16))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,15 +144,15 @@ def test_answers_stay_in_memory_if_they_cannot_be_written(
 def test_answers_that_follow_a_failed_write_keep_their_order(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = answer_log.os.pwrite, []
+    write, calls = os.pwrite, []
 
-    def full_for_a_while(*arguments: Any) -> int:
+    def full_for_a_while(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
         return write(*arguments)
 
-    monkeypatch.setattr(answer_log.os, "pwrite", full_for_a_while)
+    monkeypatch.setattr(os, "pwrite", full_for_a_while)
     log = logged(*numbered(4))
     assert [a.request.id for a in LoggedAnswers([log], RequestCycle(POOL))] == [0, 1, 2, 3]
     assert folder.exists()

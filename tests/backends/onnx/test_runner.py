@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
+from typing import Any
 
 import families
 import pytest
@@ -56,7 +57,11 @@ def test_split_prompts_and_reused_prefixes_give_the_same_tokens(
     runner = runner_of(model, graph)
     requests, answered = sharing(family)
     for chunk in (None, 8, 64):
-        engine = {"prefill_chunk": chunk, "prefix_cache": True, "prefill_tokens": 64}
+        engine: dict[str, Any] = {
+            "prefill_chunk": chunk,
+            "prefix_cache": True,
+            "prefill_tokens": 64,
+        }
         answers, cached = answers_in_chunks(runner, requests, **engine)
         assert answers == answered
         assert sum(cached[number] or 0 for number in cached) > 300
