@@ -184,7 +184,7 @@ class ContinuousScheduler:
         spans: list[Span] = []
         if self._partial:
             joining, spans = [self._partial], [self._next_chunk(self._partial)]
-        while self.waiting and self.is_open:
+        while self.waiting and self.is_open and (self._free or self.waiting.preempts):
             sequence = self.waiting.next(now)
             yielding = self._yielding(sequence, joining)
             if yielding is None:
@@ -229,6 +229,8 @@ class ContinuousScheduler:
         slots, tokens = len(self._free), self._free_tokens
         if slots and sequence.most_tokens <= tokens:
             return ()
+        if not self.waiting.preempts:
+            return None
         prefilling = {other.slot for other in joining}
         others = (other for slot, other in self.running.items() if slot not in prefilling)
         yielding = []
@@ -266,6 +268,7 @@ class ContinuousScheduler:
         heapq.heappush(self._free, sequence.slot)
         self._free_tokens += sequence.most_tokens
         self._prefixes.release(sequence.slot)
+        self.waiting.release(sequence)
         if sequence is self._partial:
             self._partial = None
 

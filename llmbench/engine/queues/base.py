@@ -12,9 +12,12 @@ from llmbench.engine.sequence import Sequence
 class WaitingQueue(Protocol):
     """The waiting sequences, in the order of a policy.
 
-    A queue reads no clock: ``now`` is passed to what may depend on it. By default, no running
-    sequence gives way to a waiting one, and generated tokens do not matter.
+    A queue reads no clock: ``now`` is passed to what may depend on it. Running sequences may give
+    way to waiting ones only if it ``preempts``, which is not the default; by default, generated
+    tokens do not matter.
     """
+
+    preempts: bool = False
 
     def __len__(self) -> int:
         """Return the number of waiting sequences."""
@@ -33,6 +36,10 @@ class WaitingQueue(Protocol):
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a waiting sequence that is withdrawn."""
+
+    def release(self, sequence: Sequence) -> None:  # noqa: ARG002 (the default)
+        """Take note that a running sequence has left its slot."""
+        return
 
     def generated(
         self,

@@ -21,6 +21,7 @@ class Bounded(WaitingQueue):
     def __init__(self, policy: WaitingQueue, max_wait: float) -> None:
         self._policy = policy
         self._max_wait = max_wait
+        self.preempts = policy.preempts
         self._longest: RemovableHeap[int] = RemovableHeap()
         self._waiting: dict[int, Sequence] = {}
 
@@ -51,6 +52,10 @@ class Bounded(WaitingQueue):
         """Remove a sequence that is withdrawn."""
         self._policy.remove(sequence)
         self._forget(sequence)
+
+    def release(self, sequence: Sequence) -> None:
+        """Take note that a running sequence has left its slot, as the policy does."""
+        self._policy.release(sequence)
 
     def _forget(self, sequence: Sequence) -> None:
         del self._waiting[sequence.request.id]

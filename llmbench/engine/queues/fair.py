@@ -76,12 +76,15 @@ class Fair(WaitingQueue):
 
     def take(self, sequence: Sequence) -> None:
         """Remove a sequence, which gets a slot, and charge its client for it."""
-        self.remove(sequence)
-        self._charge(self._client(sequence), self._admission(sequence))
+        client = self._client(sequence)
+        self._remove(client, sequence)
+        self._charge(client, self._admission(sequence))
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence that is withdrawn."""
-        client = self._client(sequence)
+        self._remove(self._client(sequence), sequence)
+
+    def _remove(self, client: Hashable, sequence: Sequence) -> None:
         queue = self._queues[client]
         queue.remove(sequence)
         self._count -= 1
