@@ -33,6 +33,7 @@ def _parts(results: Results) -> Iterator[tuple[str, str]]:
     yield "Repeats", _repeats(results)
     yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
     yield "Engine", _of_all(specs, lambda spec: wording(spec.get("engine")))
+    yield "Parallel", _of_all(specs, lambda spec: wording(spec.get("parallel")))
     yield "Objectives", _of_all(specs, lambda spec: _objectives(spec.get("slo") or {}))
 
 

@@ -236,6 +236,12 @@ def test_the_scenario_is_described_in_words(results: Results) -> None:
     assert texts["Backends"].startswith("swift (fake); steady (fake)")
 
 
+def test_a_divided_model_is_described(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("a", 1, parallel={"tensor": 2}), make.planned("b", 1)]
+    texts = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
+    assert texts["Parallel"] == "tensor 2"
+
+
 def test_a_swept_key_is_described_once_with_its_values(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(f"a, load.rate={r}", 1, {"load.rate": r}, rate=r) for r in (2, 8)]
     texts = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
