@@ -83,3 +83,12 @@ def test_rows_left_out_of_a_file_are_a_caveat_of_the_run(tmp_path: Path) -> None
     run, _ = worker.measure(Job(folder=str(tmp_path), case=case), Events(lambda _: None))
     (caveat,) = [caveat for caveat in run.caveats if caveat.kind == "rows-left-out"]
     assert caveat.message == "1 of 3 rows of a.jsonl were left out: 1 without a prompt."
+
+
+def test_a_run_of_replicas_knows_who_served_what(tmp_path: Path) -> None:
+    scenario = SCENARIO.replace("[fake]", "[{kind: fake, clock: real}]\nreplicas: 2")
+    (tmp_path / "small.yaml").write_text(scenario)
+    (case,) = load(tmp_path / "small.yaml", []).cases
+    run, _ = worker.measure(Job(folder=str(tmp_path), case=case), Events(lambda _: None))
+    assert run.records["replica"].to_pylist() == [0, 1, 0]
+    assert [bool(part) for part in run.backend_report["replicas"]] == [True, True]

@@ -106,6 +106,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
         ({}, ["--rows", "5"], "--rows 5: expected 1 to 4, the number of engine slots"),
         ({"backends": ["eager", "fake"]}, [], "backend 'fake' does not run the model"),
         ({"backends": [{"kind": "endpoint", "url": "http://x"}]}, [], "backend 'endpoint' does"),
+        ({"replicas": 2}, [], "replicas: a profile is of one engine; profile it with --set"),
         ({"model": "./nowhere"}, [], "no such folder"),
         ({"backends": ["eagre"]}, [], "eager"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ def merged(of_replicas: Sequence[BackendReport | None]) -> BackendReport:
     first = replace(reports[0], replicas=parts)
     if len(of_replicas) == 1:
         return first
+    counted = dict.fromkeys(name for report in reports for name in report.counters)
     reasons = {key: reason for report in reports for key, reason in report.reasons.items()}
     return replace(
         first,
@@ -34,7 +34,7 @@ def merged(of_replicas: Sequence[BackendReport | None]) -> BackendReport:
         effective=_settings([report.effective for report in reports]),
         cold_start=_combined([report.cold_start for report in reports], max),
         memory=_combined([report.memory for report in reports], sum),
-        counters=dict(sum((Counter(report.counters) for report in reports), Counter[str]())),
+        counters={name: sum(r.counters.get(name, 0) for r in reports) for name in counted},
         reasons=reasons | dict.fromkeys(("model_costs", "device_peaks"), OF_SEVERAL),
         model_costs=None,
         device_peaks=None,
