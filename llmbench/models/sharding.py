@@ -16,9 +16,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
+from transformers.distributed import utils
 
 from llmbench.errors import InputError
 
+CAN_DIVIDE = hasattr(utils, "TransformersDeviceMesh")  # not in old versions
 # fused queries, keys and values are three parts, of which each rank has its share
 COLUMNS = {"attn.c_attn": 3, "mlp.c_fc": 1}
 ROWS = ("attn.c_proj", "mlp.c_proj")
@@ -38,12 +40,14 @@ def shard(module: PreTrainedModel) -> None:
 
 def check_plan(module: PreTrainedModel) -> None:
     """Raise InputError if a module cannot be divided among ranks."""
-    if not hasattr(module, "maybe_distribute_model"):
+    if module.config.model_type == "gpt2":
+        return
+    if not CAN_DIVIDE:
         raise InputError(
             f"parallel.tensor: transformers {version('transformers')} cannot divide a loaded "
             "model; install transformers 5.23 or later"
         )
-    if module.config.model_type != "gpt2" and not module.tp_plan:
+    if not module.tp_plan:
         raise InputError(
             f"parallel.tensor: {type(module).__name__} has no plan for tensor parallelism in "
             f"transformers {version('transformers')}; remove `parallel`, or use another model"
@@ -52,17 +56,15 @@ def check_plan(module: PreTrainedModel) -> None:
 
 def _shard_by_plan(module: Any, ranks: int) -> None:
     """Divide a module by transformers' plan for it."""
-    from transformers.distributed.configuration_utils import DistributedConfig  # noqa: PLC0415 (not in old versions)
-    from transformers.distributed.utils import TransformersDeviceMesh  # noqa: PLC0415 (the same)
+    from transformers.distributed.configuration_utils import DistributedConfig  # noqa: PLC0415 (imports much)
 
     head, embeddings = module.get_output_embeddings(), module.get_input_embeddings()
     if head.weight is embeddings.weight:  # tied weights are named once: shard both, tie them again
         head.weight = nn.Parameter(head.weight.detach(), requires_grad=False)
     names = ("pp", "fsdp", "tp")  # transformers looks these up
     mesh = init_device_mesh(module.device.type, (1, 1, ranks), mesh_dim_names=names)
-    module.maybe_distribute_model(
-        module, DistributedConfig(tp_size=ranks), TransformersDeviceMesh(mesh, mesh)
-    )
+    meshes = utils.TransformersDeviceMesh(mesh, mesh)
+    module.maybe_distribute_model(module, DistributedConfig(tp_size=ranks), meshes)
     module.tie_weights()
 
 

@@ -20,9 +20,11 @@ from llmbench.backends.torch.eager import Eager
 from llmbench.engine.parallel_runner import ParallelRunner
 from llmbench.engine.runner import TorchRunner
 from llmbench.errors import MeasurementError
+from llmbench.models.sharding import CAN_DIVIDE
 from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOptions, SamplingOptions
 from llmbench.testing import dispatch, open_context, requests, serve
 
+pytestmark = pytest.mark.skipif(not CAN_DIVIDE, reason="this transformers divides no loaded model")
 OF_THE_HOST = {"computed_tokens", "computed_chunks", "prefill"}  # the second calls `prefill_batch`
 
 
