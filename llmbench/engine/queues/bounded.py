@@ -22,8 +22,7 @@ class Bounded(WaitingQueue):
         self._policy = policy
         self._max_wait = max_wait
         self.preempts = policy.preempts
-        self._longest: RemovableHeap[int] = RemovableHeap()
-        self._waiting: dict[int, Sequence] = {}
+        self._longest: RemovableHeap[int, Sequence] = RemovableHeap()
 
     def __len__(self) -> int:
         """Return the number of waiting sequences."""
@@ -32,34 +31,30 @@ class Bounded(WaitingQueue):
     def add(self, sequence: Sequence, now: float) -> None:
         """Add a sequence."""
         self._policy.add(sequence, now)
-        self._waiting[sequence.request.id] = sequence
-        self._longest.push(sequence.request.id, sequence.queued - sequence.waited)
+        since = sequence.queued - sequence.waited
+        self._longest.push(sequence.request.id, sequence, since)
 
     def next(self, now: float) -> Sequence:
         """Return the sequence past the bound, if any, else the policy's next one.
 
         Raises LookupError if none waits.
         """
-        longest = self._waiting[self._longest.first()]
+        longest = self._longest.first()
         return longest if longest.wait(now) >= self._max_wait else self._policy.next(now)
 
     def take(self, sequence: Sequence) -> None:
         """Remove a sequence, which gets a slot."""
         self._policy.take(sequence)
-        self._forget(sequence)
+        self._longest.remove(sequence.request.id)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence that is withdrawn."""
         self._policy.remove(sequence)
-        self._forget(sequence)
+        self._longest.remove(sequence.request.id)
 
     def release(self, sequence: Sequence) -> None:
         """Take note that a running sequence has left its slot, as the policy does."""
         self._policy.release(sequence)
-
-    def _forget(self, sequence: Sequence) -> None:
-        del self._waiting[sequence.request.id]
-        self._longest.remove(sequence.request.id)
 
     def generated(
         self, sequences: SequenceOf[Sequence], chunks: SequenceOf[SequenceOf[int]]

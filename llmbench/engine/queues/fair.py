@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from collections.abc import Sequence as SequenceOf
 
 from llmbench.engine.queues.base import WaitingQueue
-from llmbench.engine.queues.fifo import Fifo
 from llmbench.engine.queues.removable_heap import RemovableHeap
 from llmbench.engine.sequence import Sequence
 
@@ -43,8 +43,8 @@ class Fair(WaitingQueue):
         self._admission = admission
         self._per_token = per_token
         self._counters: dict[Hashable, float] = {}
-        self._queues: dict[Hashable, Fifo] = {}
-        self._order: RemovableHeap[Hashable] = RemovableHeap()
+        self._queues: dict[Hashable, OrderedDict[int, Sequence]] = {}
+        self._order: RemovableHeap[Hashable, Hashable] = RemovableHeap()
         self._left: Hashable = None
         self._count = 0
 
@@ -54,12 +54,13 @@ class Fair(WaitingQueue):
 
     def add(self, sequence: Sequence, now: float) -> None:
         """Add a sequence; lift its client's counter if it had none waiting."""
+        del now
         client = self._client(sequence)
         if client not in self._queues:
             self._lift(client)
-            self._queues[client] = Fifo()
-            self._order.push(client, self._counters[client])
-        self._queues[client].add(sequence, now)
+            self._queues[client] = OrderedDict()
+            self._order.push(client, client, self._counters[client])
+        self._queues[client][sequence.request.id] = sequence
         self._count += 1
 
     def _lift(self, client: Hashable) -> None:
@@ -72,7 +73,8 @@ class Fair(WaitingQueue):
 
         Raises LookupError if none waits.
         """
-        return self._queues[self._order.first()].next(now)
+        del now
+        return next(iter(self._queues[self._order.first()].values()))
 
     def take(self, sequence: Sequence) -> None:
         """Remove a sequence, which gets a slot, and charge its client for it."""
@@ -86,7 +88,7 @@ class Fair(WaitingQueue):
 
     def _remove(self, client: Hashable, sequence: Sequence) -> None:
         queue = self._queues[client]
-        queue.remove(sequence)
+        del queue[sequence.request.id]
         self._count -= 1
         if not queue:
             del self._queues[client]
@@ -104,4 +106,4 @@ class Fair(WaitingQueue):
     def _charge(self, client: Hashable, service: float) -> None:
         self._counters[client] += service
         if client in self._queues:
-            self._order.push(client, self._counters[client])
+            self._order.push(client, client, self._counters[client])

@@ -19,14 +19,14 @@ class Levels(Ranked):
 
     def __init__(self, levels: Mapping[str, int], others: int = 0, *, preempts: bool) -> None:
         super().__init__(self.level)
-        self._levels: dict[str | None, int] = {**levels}
+        self._levels = levels
         self._others = others
         self._running: Counter[int] = Counter()
         self.preempts = preempts
 
     def level(self, sequence: Sequence) -> int:
         """Return the level of a sequence's class."""
-        return self._levels.get(sequence.request.request_class, self._others)
+        return self._levels.get(sequence.request.request_class or "", self._others)
 
     def take(self, sequence: Sequence) -> None:
         """Remove a sequence, which gets a slot, and count its level as running."""
@@ -35,12 +35,15 @@ class Levels(Ranked):
 
     def release(self, sequence: Sequence) -> None:
         """Take note that a sequence of its level no longer runs."""
-        self._running[self.level(sequence)] -= 1
+        level = self.level(sequence)
+        self._running[level] -= 1
+        if not self._running[level]:
+            del self._running[level]
 
     def giving_way(self, running: Iterable[Sequence], sequence: Sequence) -> list[Sequence]:
         """Return the running sequences of later levels, the first to go first."""
         level = self.level(sequence)
-        if not any(number and of > level for of, number in self._running.items()):
+        if level >= max(self._running, default=level):
             return []
         later = [other for other in running if self.level(other) > level]
         return sorted(later, key=lambda other: (self.level(other), other.sent), reverse=True)

@@ -14,29 +14,26 @@ class Ranked(WaitingQueue):
 
     def __init__(self, rank: Callable[[Sequence], float]) -> None:
         self._rank = rank
-        self._order: RemovableHeap[int] = RemovableHeap()
-        self._waiting: dict[int, Sequence] = {}
+        self._order: RemovableHeap[int, Sequence] = RemovableHeap()
 
     def __len__(self) -> int:
         """Return the number of waiting sequences."""
-        return len(self._waiting)
+        return len(self._order)
 
     def add(self, sequence: Sequence, now: float) -> None:
         """Add a sequence."""
         del now
-        self._waiting[sequence.request.id] = sequence
-        self._order.push(sequence.request.id, self._rank(sequence), sequence.sent)
+        self._order.push(sequence.request.id, sequence, self._rank(sequence), sequence.sent)
 
     def next(self, now: float) -> Sequence:
         """Return the sequence of the lowest rank; raises LookupError if none waits."""
         del now
-        return self._waiting[self._order.first()]
+        return self._order.first()
 
     def take(self, sequence: Sequence) -> None:
         """Remove a sequence, which gets a slot."""
-        self.remove(sequence)
+        self._order.remove(sequence.request.id)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence that is withdrawn."""
-        del self._waiting[sequence.request.id]
         self._order.remove(sequence.request.id)

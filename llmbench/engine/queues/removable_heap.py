@@ -1,58 +1,62 @@
-"""A heap of keys that can be removed and moved."""
+"""A heap of items that can be removed and moved."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
 
-SPARE = 64  # removed entries that are kept at least
+SPARE = 64  # entries of removed items that are kept at least
 
 
-class RemovableHeap(Generic[Key]):
-    """Keys in ascending order of their ranks; those of equal ranks in the order of their pushes.
+class RemovableHeap(Generic[Key, Item]):
+    """Items in ascending order of their ranks; those of equal ranks in the order of their pushes.
 
-    A removed or moved key leaves its entry behind, which is skipped later. Once more than half of
+    A removed or moved item leaves its entry behind, which is skipped later. Once more than half of
     the entries are such, they are dropped.
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[tuple[float, ...], int, Key]] = []
+        self._entries: list[tuple[Any, ...]] = []  # ranks, number of the push, key, item
         self._current: dict[Key, int] = {}
         self._numbers = count()
 
     def __len__(self) -> int:
-        """Return the number of keys."""
+        """Return the number of items."""
         return len(self._current)
 
     def __contains__(self, key: object) -> bool:
-        """Return whether a key is in the heap."""
+        """Return whether the item of a key is in the heap."""
         return key in self._current
 
-    def push(self, key: Key, *rank: float) -> None:
-        """Add a key, or move it to another rank."""
+    def push(self, key: Key, item: Item, *ranks: float) -> None:
+        """Add the item of a key, or move it to other ranks."""
         number = self._current[key] = next(self._numbers)
-        heappush(self._entries, (rank, number, key))
+        heappush(self._entries, (*ranks, number, key, item))
         if len(self._entries) > 2 * len(self._current) + SPARE:
             self._drop()
 
     def remove(self, key: Key) -> None:
-        """Remove a key; raises KeyError if it is not in the heap."""
+        """Remove the item of a key; raises KeyError if it is not in the heap."""
         del self._current[key]
 
-    def first(self) -> Key:
-        """Return the key with the lowest rank; raises LookupError if there is none."""
+    def first(self) -> Item:
+        """Return the item with the lowest ranks; raises LookupError if there is none."""
         entries, current = self._entries, self._current
-        while current.get(entries[0][2]) != entries[0][1]:
+        entry = entries[0]
+        while current.get(entry[-2]) != entry[-3]:
             heappop(entries)
-        return entries[0][2]
+            entry = entries[0]
+        item: Item = entry[-1]
+        return item
 
     def _drop(self) -> None:
-        """Drop the entries of removed and moved keys."""
+        """Drop the entries of removed and moved items."""
         self._entries = [
-            entry for entry in self._entries if self._current.get(entry[2]) == entry[1]
+            entry for entry in self._entries if self._current.get(entry[-2]) == entry[-3]
         ]
         heapify(self._entries)

@@ -15,14 +15,14 @@ STEPS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.booleans()),
 def test_the_first_key_is_the_lowest_rank_that_was_pushed_first(
     steps: list[tuple[int, int, bool]],
 ) -> None:
-    heap: RemovableHeap[int] = RemovableHeap()
+    heap: RemovableHeap[int, int] = RemovableHeap()
     ranks: dict[int, tuple[int, int]] = {}
     for number, (key, rank, removes) in enumerate(steps):
         if removes and key in heap:
             heap.remove(key)
             del ranks[key]
         elif not removes:
-            heap.push(key, rank)
+            heap.push(key, key, rank)
             ranks[key] = rank, number
         assert len(heap) == len(ranks)
         if ranks:
@@ -30,14 +30,14 @@ def test_the_first_key_is_the_lowest_rank_that_was_pushed_first(
 
 
 def test_removed_keys_take_no_memory_for_long() -> None:
-    heap: RemovableHeap[int] = RemovableHeap()
-    heap.push(-1, -1.0)
+    heap: RemovableHeap[int, int] = RemovableHeap()
+    heap.push(-1, -1, -1.0)
     for key in range(10 * SPARE):
-        heap.push(key, key)
+        heap.push(key, key, key)
         heap.remove(key)
     assert len(heap._entries) <= 2 + SPARE
 
 
 def test_an_empty_heap_has_no_first_key() -> None:
     with pytest.raises(LookupError):
-        RemovableHeap[int]().first()
+        RemovableHeap[int, int]().first()
