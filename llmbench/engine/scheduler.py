@@ -231,10 +231,10 @@ class ContinuousScheduler:
             return ()
         if not self.waiting.preempts:
             return None
-        prefilling = {other.slot for other in joining}
-        others = (other for slot, other in self.running.items() if slot not in prefilling)
         yielding = []
-        for other in self.waiting.giving_way(others, sequence):
+        for other in self.waiting.giving_way(self.running.values(), sequence):
+            if any(other is one for one in joining):
+                continue
             yielding.append(other)
             slots, tokens = slots + 1, tokens + other.most_tokens
             if slots and sequence.most_tokens <= tokens:
