@@ -523,6 +523,11 @@ class Scenario(plugins.Options):
                 )
         if getattr(info.data.get("load"), "kind", None) == "mlperf":
             raise ValueError("LoadGen (`load: mlperf`) drives one engine; use another load")
+        if getattr(info.data.get("parallel"), "tensor", 1) > 1:
+            raise ValueError(
+                "every replica would divide the model among the same devices (`parallel.tensor`); "
+                "remove one of the two"
+            )
         return replicas
 
     @field_validator("quality")

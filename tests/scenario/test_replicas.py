@@ -102,6 +102,7 @@ def test_mistakes_are_found_on_their_line(tmp_path: Path, written: str, message:
             {"load: closed": "load: {kind: mlperf, scenario: offline, target_qps: 1/s}"},
             "7: replicas: LoadGen (`load: mlperf`) drives one engine",
         ),
+        ({"[eager]": "[eager]\nparallel: {tensor: 2}"}, "8: replicas: every replica would divide"),
         ({"backends:": "quality: {}\nbackends:"}, "6: quality: `reference` needs the model in"),
     ],
 )

@@ -11,7 +11,7 @@ from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.route import Route
-from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -35,7 +35,6 @@ class Job(msgspec.Struct, frozen=True):
     model: dict[str, Any]
     engine: dict[str, Any]
     sampling: dict[str, Any]
-    parallel: dict[str, Any]
     priorities: dict[str, int]
     load_shape: LoadShape
     seed: int
@@ -55,7 +54,6 @@ class Job(msgspec.Struct, frozen=True):
             model=context.model.model_dump(mode="json"),
             engine=context.engine.model_dump(mode="json"),
             sampling=context.sampling.model_dump(mode="json"),
-            parallel=context.parallel.model_dump(mode="json"),
             priorities=context.priorities,
             load_shape=context.load_shape,
             seed=context.seed,
@@ -71,7 +69,6 @@ class Job(msgspec.Struct, frozen=True):
             model=model,
             engine=EngineOptions(**self.engine),
             sampling=SamplingOptions(**self.sampling),
-            parallel=ParallelOptions(**self.parallel),
             routes={name: Route(priority=number) for name, number in self.priorities.items()},
             load_shape=self.load_shape,
             seed=self.seed,
