@@ -58,12 +58,13 @@ FROM_OUTSIDE = ("error_kind", "error_message", "response_id", "model", "url")
 # -- writing ---------------------------------------------------------------------------------------
 
 
-def create(run_set: RunSet) -> None:
+def create(run_set: RunSet, otherwise: str = ", or continue with --resume") -> None:
     """Create the folder of a new run set.
 
-    Raises InputError when the folder cannot be created, is a file, or is not empty.
+    Raises InputError when the folder cannot be created, is a file, or is not empty; the message
+    ends with ``otherwise``.
     """
-    with new_folder(run_set.folder, "runs", ", or continue with --resume"):
+    with new_folder(run_set.folder, "runs", otherwise):
         _write_manifest(run_set)
 
 

@@ -34,7 +34,7 @@ def import_results(files: Sequence[Path], folder: Path, name: str | None = None)
     ]
     _check_names(runs)
     run_set = _run_set(runs, folder, name)
-    store.create(run_set)
+    store.create(run_set, otherwise="")
     for run in runs:
         store.write_run(folder, run)
     return store.read(folder)
