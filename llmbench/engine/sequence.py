@@ -94,7 +94,13 @@ class Sequence:
     @property
     def is_finished(self) -> bool:
         """Whether the output is complete, or its user has given up, or it was rejected."""
-        return self.finish != "unfinished"
+        ids = self.output_ids  # not by `finish`, since every step asks this of every sequence
+        return (
+            len(ids) >= self.request.max_new_tokens
+            or self.abandoned_at is not None
+            or self.is_rejected
+            or (bool(ids) and ids[-1] in self.stop_ids)
+        )
 
     @property
     def ended_at(self) -> float:

@@ -31,3 +31,17 @@ def test_chunks_give_the_same_answer_as_single_tokens(chunks: list[list[int]], w
     assert sum(by_chunk.token_counts) == len(by_chunk.output_ids)
     assert len(by_chunk.token_times) == len(by_chunk.token_counts)
     assert set(by_chunk.token_times) == set(one_by_one.token_times)
+
+
+@given(
+    ids=st.lists(st.integers(0, 3), max_size=4),
+    most=st.integers(1, 4),
+    abandoned_at=st.none() | st.just(1.0),
+    rejected=st.booleans(),
+)
+def test_a_sequence_is_finished_if_it_has_a_finish_reason(
+    ids: list[int], most: int, abandoned_at: float | None, *, rejected: bool
+) -> None:
+    sequence = Sequence(Request(0, (1,), most), 0.0, 0.0, stop_ids=frozenset({3}))
+    sequence.output_ids, sequence.abandoned_at, sequence.is_rejected = ids, abandoned_at, rejected
+    assert sequence.is_finished == (sequence.finish != "unfinished")
