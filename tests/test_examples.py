@@ -74,6 +74,7 @@ def test_the_example_stamps_every_token_after_its_request_was_sent(records: list
         ({"sampling": SamplingOptions(temperature=0.7)}, "generate-batch is greedy here"),
         ({"engine": EngineOptions(batching="static")}, "generate-batch only has `continuous`"),
         ({"engine": EngineOptions(prefill_tokens=9)}, "generate-batch has `step_tokens` instead"),
+        ({"engine": EngineOptions(max_queue=9)}, "the queue of generate-batch is its own"),
         ({"longest_sequence": 4000}, "the model's context holds 2048"),
     ],
 )

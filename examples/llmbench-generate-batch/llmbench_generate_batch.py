@@ -108,6 +108,8 @@ def _check(context: OpenContext) -> None:
         raise InputError("engine.batching: generate-batch only has `continuous`")
     if context.engine.prefill_tokens != "auto":
         raise InputError("engine.prefill_tokens: generate-batch has `step_tokens` instead")
+    if context.engine.queue.policy != "fifo" or context.engine.max_queue is not None:
+        raise InputError("engine.queue: the queue of generate-batch is its own; leave it unset")
     if context.slowdown:
         raise InputError(
             "generate-batch cannot inject a delay into its steps; unset LLMBENCH_SLOWDOWN"
