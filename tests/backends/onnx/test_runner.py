@@ -64,7 +64,7 @@ def test_split_prompts_and_reused_prefixes_give_the_same_tokens(
         }
         answers, cached = answers_in_chunks(runner, requests, **engine)
         assert answers == answered
-        assert sum(cached[number] or 0 for number in cached) > 300
+        assert cached[1] == len(requests[1].prompt) - 1  # the last token is always computed
 
 
 @pytest.mark.usefixtures("shared_cache")
