@@ -5,14 +5,15 @@ from __future__ import annotations
 from llmbench.analysis.metrics import summarize
 from llmbench.analysis.metrics.prompt_cache import KEYS, UNREPORTED
 from llmbench.runs.record import Record
+from llmbench.runs.request import Phase
 from llmbench.runs.run import Run, records_table
 from llmbench.scenario.cases import Case
 
 
-def record(number: int, cached: int | None, phase: str = "measured") -> Record:
+def record(number: int, cached: int | None, phase: Phase = "measured") -> Record:
     return Record(
         number, phase, 0.0, 0.0, 0.0, (0.5, 1.0), (1, 1), 8, 2, "length", cached_tokens=cached
-    )  # type: ignore[arg-type]
+    )
 
 
 def values(*records: Record) -> list[float | None]:
