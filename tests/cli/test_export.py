@@ -69,7 +69,9 @@ def test_csv_keeps_every_digit_and_writes_lists_as_json(
     assert records[0]["started"] == ""
 
 
-@pytest.mark.parametrize(("what", "count"), [("runs", len(METRICS)), ("records", 3), ("series", 2)])
+@pytest.mark.parametrize(
+    ("what", "count"), [("runs", len(METRICS)), ("records", 3), ("series", 14)]
+)
 def test_json_has_a_row_for_each_record_or_reading(
     folder: Path, capsys: pytest.CaptureFixture[str], what: str, count: int
 ) -> None:

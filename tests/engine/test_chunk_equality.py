@@ -66,7 +66,7 @@ def check_reuse(runner: ChunkRunner, family: str, **engine: Any) -> dict[int, in
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa-grouped"])
-@pytest.mark.parametrize("chunk", [1, 7, 16, 40])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 7, 16, 40])
 def test_split_prompts_get_the_same_tokens(
     model: PreTrainedModel, family: str, chunk: int, attention: str
 ) -> None:

@@ -85,7 +85,7 @@ def test_without_the_self_check_there_is_a_caveat(monkeypatch: pytest.MonkeyPatc
 
 def test_an_undecided_self_check_is_a_caveat(monkeypatch: pytest.MonkeyPatch) -> None:
     undecided = self_check.SelfCheck("undecided", 1, 2, 3)
-    monkeypatch.setattr(self_check, "check", lambda *_: undecided)
+    monkeypatch.setattr(self_check, "check", lambda *_, **__: undecided)
     assert Caveat("check-undecided") in report_of(open_context()).caveats
 
 

@@ -61,6 +61,7 @@ def test_the_answers_are_those_of_one_process(model: PreTrainedModel, tmp_path: 
     assert "several ranks" in report.reasons["model_costs"]
 
 
+@pytest.mark.slow
 def test_split_prompts_and_reused_prefixes_are_the_same_in_all_ranks(
     model: PreTrainedModel, family: str, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_split_prompts_and_reused_prefixes_are_the_same_in_all_ranks(
     assert sum(record.cached_tokens or 0 for record in records) > 100
 
 
+@pytest.mark.slow
 def test_sampled_tokens_are_those_of_rank_0_in_all_ranks() -> None:
     sampling = SamplingOptions(temperature=1.0)
     with opened(tensor=1, sampling=sampling) as alone:
@@ -93,6 +95,7 @@ def test_a_rank_that_is_killed_ends_the_load() -> None:
     assert not ranks()
 
 
+@pytest.mark.slow
 def test_a_rank_that_stops_ends_the_load_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_process, "STEP_SECONDS", 10.0)  # also for the ranks to join
 
