@@ -67,7 +67,7 @@ class Places(NamedTuple):
     tokens: float
 
     def room(self, tokens: int) -> float:
-        """Return the number of sequences of so many tokens that have a place."""
+        """Return how many sequences of ``tokens`` each can start."""
         return min(self.slots, self.tokens // tokens)
 
 

@@ -157,8 +157,8 @@ def _first_command(run_set: RunSet) -> str:
         goal = "--maximize" if search.better == "higher" else "--minimize"
         against = [f"--against {metric}" for metric in search.against]
         budget = [f"--budget {shlex.quote(search.budget)}"] if search.budget else []
-        asked = [goal, search.metric, *flags, *against, *budget]
-        return " ".join(["llmbench tune", _quoted(path), *asked])
+        arguments = [goal, search.metric, *flags, *against, *budget]
+        return " ".join(["llmbench tune", _quoted(path), *arguments])
     return " ".join(["llmbench run", _quoted(path), *flags])
 
 

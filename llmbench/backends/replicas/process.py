@@ -38,8 +38,8 @@ def main() -> int:
 def _open_and_serve(parent: Channel, job: Job) -> None:
     if not job.place.is_alone:
         os.environ.setdefault(NO_PEAKS, "off")  # several at once would measure each other
-    found = BACKENDS.find(job.kind)
-    backend = found(found.Options.model_validate(job.options))
+    backend_class = BACKENDS.find(job.kind)
+    backend = backend_class(backend_class.Options.model_validate(job.options))
     model = _model(job) if backend.profilable else ModelOptions(**job.model)
     context = replace(job.context(model), on_stage=lambda text: parent.send(News(stage=text)))
     # collect garbage before a load's clock starts, as the worker does

@@ -52,7 +52,7 @@ class RankJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RankStatus:
     """What a rank tells rank 0 when it is ready to go on, or why it failed."""
 
     weight_bytes: int = 0
@@ -84,13 +84,13 @@ def store_at(port: int, ranks: int, *, is_master: bool) -> TCPStore:
 def main() -> int:
     """Do what rank 0 asks for; return the exit code."""
     parent = child_process.parent()
-    parent.send(Told())  # the modules are imported
+    parent.send(RankStatus())  # the modules are imported
     try:
         _follow(parent, parent.receive(RankJob))
     except EOFError:  # rank 0 has ended
         return 0
     except Exception as error:  # noqa: BLE001 (rank 0 reports it)
-        parent.send(Told(failure=f"{type(error).__name__}: {error}"))
+        parent.send(RankStatus(failure=f"{type(error).__name__}: {error}"))
         return 1
     return 0
 
@@ -101,11 +101,11 @@ def _follow(parent: Channel, job: RankJob) -> None:
     torch.set_num_threads(job.threads)
     options = ModelOptions.model_validate(job.model)
     model = rope.pinned(load_model(options, job.attention), job.longest)
-    parent.send(Told())
+    parent.send(RankStatus())
     parent.receive(str)  # rank 0 has loaded it, too
     join(store_at(job.port, job.ranks, is_master=False), job.rank, job.ranks, model.device)
     shard(model.module)
-    parent.send(Told(weight_bytes=weight_bytes(model.module)))
+    parent.send(RankStatus(weight_bytes=weight_bytes(model.module)))
     runners: dict[int, Any] = {}
     while True:
         number, name, arguments = parent.receive(tuple[int, str, list[Any]])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmbench.analysis.roofline.work import ModelCosts
     from llmbench.backends.base import OpenContext
     from llmbench.backends.local import Checked, LocalRunner
-    from llmbench.backends.torch.rank_process import Told
+    from llmbench.backends.torch.rank_process import RankStatus
     from llmbench.engine.buckets import Buckets
     from llmbench.engine.parallel_runner import ParallelRunner, ShardedModel
     from llmbench.engine.sampling import Sampler
@@ -72,12 +72,12 @@ class TensorParallel(Eager):
 
         ranks, longest = self.ranks, context.load_shape.longest_sequence
         options = _by_rank(context.model, ranks.number)
-        ranks.told()  # they have imported their modules
+        ranks.statuses()  # they have imported their modules
         store = store_at(0, ranks.number, is_master=True)
         self._send_jobs(options, store.port, longest)
         model = rope.pinned(models.load_model(options[0], self.attention), longest)
         check_plan(model.module)
-        ranks.told()  # they have loaded the model, too
+        ranks.statuses()  # they have loaded the model, too
         ranks.send("join")
         join(store, 0, ranks.number, model.device)
         whole = deepcopy(model.module) if context.model.self_check else None
@@ -172,7 +172,7 @@ def _sharded(model: TorchModel, whole: PreTrainedModel | None, ranks: Ranks) -> 
     values = {field.name: getattr(model, field.name) for field in fields(LoadedModel)}
     setting = {"tensor": ranks.number}
     values |= {
-        "weight_bytes": weight_bytes(model.module) + sum(t.weight_bytes for t in ranks.told()),
+        "weight_bytes": weight_bytes(model.module) + sum(s.weight_bytes for s in ranks.statuses()),
         "requested": {**model.requested, **setting},
         "effective": {**model.effective, **setting},
     }
@@ -208,9 +208,9 @@ class Ranks:
     def _call(self, runner: int, name: str, *arguments: Any) -> None:
         self.send((runner, name, arguments))
 
-    def told(self) -> list[Told]:
+    def statuses(self) -> list[RankStatus]:
         """Return the next message of each; raise MeasurementError if one has failed."""
-        return [_told(rank, child) for rank, child in enumerate(self.children, start=1)]
+        return [_status_of(rank, child) for rank, child in enumerate(self.children, start=1)]
 
     def failure(self) -> MeasurementError | None:
         """Return the failure of a rank: first of one that was killed; None if all still run."""
@@ -225,19 +225,19 @@ class RankFailedError(MeasurementError):
     has_reason = False
 
 
-def _told(rank: int, child: Child) -> Told:
+def _status_of(rank: int, child: Child) -> RankStatus:
     """Return the next message of a rank; raise RankFailedError if it has failed."""
-    from llmbench.backends.torch.rank_process import Told  # noqa: PLC0415 (imports torch)
+    from llmbench.backends.torch.rank_process import RankStatus  # noqa: PLC0415 (imports torch)
 
     try:
-        told = child.receive(Told)
+        status = child.receive(RankStatus)
     except EOFError:
         raise RankFailedError(f"rank {rank} of the model {_end_of(child)}") from None
-    if told.failure:
-        failure = RankFailedError(f"rank {rank} of the model failed: {told.failure}")
+    if status.failure:
+        failure = RankFailedError(f"rank {rank} of the model failed: {status.failure}")
         failure.has_reason = True
         raise failure
-    return told
+    return status
 
 
 def _failure(rank: int, child: Child) -> RankFailedError | None:
@@ -245,7 +245,7 @@ def _failure(rank: int, child: Child) -> RankFailedError | None:
     if not child.poll(END_SECONDS):
         return None
     try:
-        _told(rank, child)
+        _status_of(rank, child)
     except RankFailedError as failure:
         return failure
     return None
