@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -81,6 +81,12 @@ class OpenContext:
         own = ((name, route.priority) for name, route in self.routes.items())
         return {name: priority for name, priority in own if priority is not None}
 
+    def as_stored(self, records: list[Record]) -> list[Record]:
+        """Return the records of a load, without token ids that were kept only to compare them."""
+        if self.keep_outputs or not self.keep_answers:
+            return records
+        return [replace(record, output_ids=None) for record in records]
+
 
 class NothingKept(Unavailable):
     """A backend has no answers to compare; the message says why."""
@@ -97,6 +103,11 @@ class Output:
     symbols: str | tuple[int, ...]
     text: str | None = None
     cached_tokens: int | None = None
+
+    @classmethod
+    def of_records(cls, records: Sequence[Record]) -> dict[int, Output]:
+        """Return the token ids of complete answers, by request."""
+        return {r.request_id: cls(r.output_ids or ()) for r in records if r.succeeded}
 
     @property
     def unit(self) -> Literal["tokens", "characters"]:

@@ -13,7 +13,6 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.engine.engine import Engine
-from llmbench.engine.queues import queue_of
 from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
@@ -141,18 +140,12 @@ class _FakeServer(Server):
     ) -> list[Record]:
         rng = stream(self.context.seed, "service times")
         options = self.context.engine
-        engine = Engine(
+        engine = Engine.of(
+            options,
             _SimulatedRunner(self.options, clock, rng, self.context.slowdown),
             clock,
-            slots=options.slots,
-            batching=options.batching,
+            priorities=self.context.priorities,
             prefill_tokens=1 if options.prefill_tokens == "auto" else options.prefill_tokens,
-            queue=queue_of(options.queue, self.context.priorities),
-            max_queue=options.max_queue,
-            kv_tokens=options.kv_tokens,
-            prefill_chunk=options.prefill_chunk,
-            prefix_cache=options.prefix_cache,
-            batch_wait=options.longest_batch_wait,
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
         )

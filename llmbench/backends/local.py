@@ -24,7 +24,6 @@ from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, doublings, round_up
 from llmbench.engine.engine import BatchRunner, ChunkRunner, Engine, ModelRunner
 from llmbench.engine.injected_delay import delayed
-from llmbench.engine.queues import queue_of
 from llmbench.engine.step_log import StepLog
 from llmbench.engine.warmup import Warmup, WarmupRunner, WarmupStep, graphs_compiled
 from llmbench.environment import usable_cores
@@ -463,20 +462,13 @@ class LocalServer(Server):
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         """Serve the load with the garbage collector frozen; count compilations and collections."""
-        slowdown, options = self.context.slowdown, self.context.engine
-        runner = delayed(self.runner, slowdown) if slowdown else self.runner
-        engine = Engine(
-            runner,
+        slowdown = self.context.slowdown
+        engine = Engine.of(
+            self.context.engine,
+            delayed(self.runner, slowdown) if slowdown else self.runner,
             clock,
-            slots=options.slots,
-            batching=options.batching,
+            priorities=self.context.priorities,
             prefill_tokens=self.prefill_tokens,
-            queue=queue_of(options.queue, self.context.priorities),
-            max_queue=options.max_queue,
-            kv_tokens=options.kv_tokens,
-            prefill_chunk=options.prefill_chunk,
-            prefix_cache=options.prefix_cache,
-            batch_wait=options.longest_batch_wait,
             stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
             keep_outputs=self.context.keep_outputs or self.context.keep_answers,
             on_progress=on_progress,
@@ -493,18 +485,12 @@ class LocalServer(Server):
             "gc_collections": len(collections),
             **self.runner.counts,
         }
-        return self._keep_answers(records) if self.context.keep_answers else records
+        self.outputs = Output.of_records(records) if self.context.keep_answers else {}
+        return self.context.as_stored(records)
 
     def series(self) -> tuple[Series, ...]:
         """Return the shares of the engine's time over the last load."""
         return self.step_log.series()
-
-    def _keep_answers(self, records: list[Record]) -> list[Record]:
-        """Keep the answers of a load; return its records with output ids if these are stored."""
-        self.outputs = {r.request_id: Output(r.output_ids or ()) for r in records if r.succeeded}
-        if self.context.keep_outputs:
-            return records
-        return [replace(record, output_ids=None) for record in records]
 
     def answers(self) -> Mapping[int, Output]:
         """Return the token ids of the complete answers of the last load."""

@@ -7,14 +7,14 @@ one clock reading. The engine handles token ids only; it uses neither text nor t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from llmbench.engine.prefixes import CopyingRunner, PrefixCache
-from llmbench.engine.queues import WaitingQueue
+from llmbench.engine.queues import WaitingQueue, queue_of
 from llmbench.engine.scheduler import (
     NO_PREFIXES,
     ContinuousScheduler,
@@ -28,6 +28,7 @@ from llmbench.engine.step_log import StepLog
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
+from llmbench.scenario.schema import EngineOptions
 
 SCHEDULERS = {
     "continuous": ContinuousScheduler,
@@ -180,6 +181,40 @@ class Engine:
         self._more = threading.Event()
         self._impatient: list[ImpatientSequence] = []
         self.step_log = StepLog(0.0)
+
+    @classmethod
+    def of(
+        cls,
+        options: EngineOptions,
+        runner: ModelRunner,
+        clock: Clock,
+        *,
+        priorities: Mapping[str, int],
+        prefill_tokens: int,
+        stop_ids: frozenset[int] = frozenset(),
+        keep_outputs: bool = False,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> Self:
+        """Return an engine with a scenario's options; ``prefill_tokens`` replaces `auto`.
+
+        ``priorities`` are those of the request classes.
+        """
+        return cls(
+            runner,
+            clock,
+            slots=options.slots,
+            batching=options.batching,
+            prefill_tokens=prefill_tokens,
+            prefill_chunk=options.prefill_chunk,
+            prefix_cache=options.prefix_cache,
+            batch_wait=options.longest_batch_wait,
+            queue=queue_of(options.queue, priorities),
+            max_queue=options.max_queue,
+            kv_tokens=options.kv_tokens,
+            stop_ids=stop_ids,
+            keep_outputs=keep_outputs,
+            on_progress=on_progress,
+        )
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve all requests of a dispatch; return their records in order of completion."""

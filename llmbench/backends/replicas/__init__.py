@@ -96,13 +96,8 @@ class ReplicatedServer(Server):
         records = load.serve()
         self.lost = tuple(load.caveats)
         self.reports = [replica.report for replica in self.replicas]
-        return self._keep_answers(records) if self.context.keep_answers else records
-
-    def _keep_answers(self, records: list[Record]) -> list[Record]:
-        self.outputs = {r.request_id: Output(r.output_ids or ()) for r in records if r.succeeded}
-        if self.context.keep_outputs:
-            return records
-        return [replace(record, output_ids=None) for record in records]
+        self.outputs = Output.of_records(records) if self.context.keep_answers else {}
+        return self.context.as_stored(records)
 
     def answers(self) -> Mapping[int, Output]:
         """Return the token ids of the complete answers of the load."""
