@@ -35,9 +35,10 @@ SERVER = Devices("server", 1)
 def devices_of(runs: Iterable[Run]) -> Devices:
     """Return the devices of a case.
 
-    A local backend uses one GPU, or the machine. An endpoint uses the GPUs in its `devices`, else
-    those that the arguments of a launched vLLM or SGLang ask for, or the machine if it has none.
-    Otherwise they are unknown, as of imported runs: figures are then per server.
+    A local backend uses the machine, or a GPU per replica and rank. An endpoint uses the GPUs in
+    its `devices`, else those that the arguments of a launched vLLM or SGLang ask for, or the
+    machine if it has none. Otherwise they are unknown, as of imported runs: figures are then per
+    server.
     """
     each = {_devices(run) for run in runs}
     return each.pop() if len(each) == 1 else SERVER
@@ -48,13 +49,22 @@ def _devices(run: Run) -> Devices:
     if "imported" in run.case.spec:
         return SERVER
     if run.case.backend != "endpoint":
-        device = str(run.backend_report.get("effective", {}).get("device", ""))
-        return Devices("GPU" if device.startswith("cuda") else "machine", 1)
+        return _of_local(run)
     if devices := backend.get("devices"):
         return Devices("GPU", devices)
     if isinstance(urls := backend.get("url"), list):
         return Devices("server", len(urls))
     return _of_server(backend.get("server"), has_gpus=bool(run.environment.get("gpus")))
+
+
+def _of_local(run: Run) -> Devices:
+    """Return the GPUs that the replicas of a backend report, or those of its ranks."""
+    reported = run.backend_report.get("effective", {}).get("device")
+    of_replicas = {str(one) for one in (reported if isinstance(reported, list) else [reported])}
+    if not all(device.startswith("cuda") for device in of_replicas):
+        return Devices("machine", 1)
+    ranks = (run.case.spec.get("parallel") or {}).get("tensor", 1)
+    return Devices("GPU", len(of_replicas) * ranks)
 
 
 def _of_server(server: dict[str, Any] | None, *, has_gpus: bool) -> Devices:

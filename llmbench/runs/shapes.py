@@ -113,7 +113,7 @@ class Spec(Struct):
     imported: _Imported | UnsetType = UNSET
     backends: list[_Backend] | None = None
     slo: dict[str, Positive] | None = None
-    price_per_hour: Amount | None = None
+    price_per_hour: Amount | dict[str, Amount] | None = None
     seed_per_repeat: bool = True
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from llmbench.errors import one_line, printable, shown
 from llmbench.runs.redaction import masked
-from llmbench.scenario.schema import Scenario
+from llmbench.scenario.schema import PRICES, Scenario
 from llmbench.scenario.yaml_text import KeyPath
 
 MAX_MISTAKES = 10  # shown at once
@@ -105,11 +105,11 @@ def _written(loc: KeyPath, spec: Any) -> KeyPath:
         if at and spec is not None and not isinstance(spec, dict | list):
             break  # what is left names an alternative of this value
         inner = _child(spec, step)
-        is_tag = inner is None and index + 1 < len(loc) and _kind(spec) == step
+        is_tag = inner is None and index + 1 < len(loc) and step in (_kind(spec), *PRICES)
         if not is_tag:
             at.append(step)
             spec = inner
-    return tuple(at[:-1] if at and at[-1] == _kind(spec) else at)
+    return tuple(at[:-1] if at and at[-1] in (_kind(spec), *PRICES) else at)
 
 
 def _child(spec: Any, step: str | int) -> Any:

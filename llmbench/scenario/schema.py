@@ -13,12 +13,14 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
     create_model,
     field_validator,
@@ -44,6 +46,7 @@ MAX_PREFILL_TOKENS = 65_536
 MAX_RANKS = 64
 MAX_BATCH_WAIT = 3_600.0
 BATCH_WAIT = 0.05
+PRICES = ("one price", "prices by kind of node")  # the forms of a price
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -409,6 +412,18 @@ class EnergyOptions(plugins.Options):
     )
 
 
+def _form_of_price(value: Any) -> str:
+    return PRICES[isinstance(value, dict)]
+
+
+# one of them is tried, so that a message is about the form that was written
+Price = Annotated[
+    Annotated[PositiveFloat, Tag(PRICES[False])]
+    | Annotated[dict[str, PositiveFloat], Tag(PRICES[True])],
+    Discriminator(_form_of_price),
+]
+
+
 def _not_wait(value: Any) -> Any:
     return "queue" if value == "wait" else value
 
@@ -490,8 +505,10 @@ class Scenario(plugins.Options):
     energy: EnergyOptions = Field(
         default=EnergyOptions(), description="price and carbon intensity of electricity"
     )
-    price_per_hour: PositiveFloat | None = Field(
-        default=None, description="price of the machine per hour, in any currency"
+    price_per_hour: Price | None = Field(
+        default=None,
+        description="price of the machine per hour, in any currency; of several kinds of node, a"
+        " price by kind: {H100: 3.2, L4: 0.8}",
     )
     seed: int = Field(default=0, ge=0, description="seed of all random streams")
     seed_per_repeat: bool = Field(

@@ -13,9 +13,14 @@ from llmbench.scenario.cases import Case
 GPUS = {"gpus": [{"name": "GPU"}] * 8}
 
 
-def run(backend: dict[str, Any], environment: dict[str, Any], device: str | None = None) -> Run:
+def run(
+    backend: dict[str, Any],
+    environment: dict[str, Any],
+    device: str | list[str] | None = None,
+    **spec: Any,
+) -> Run:
     kind = backend.get("kind", "endpoint")
-    case = Case("case", "case", kind, {}, {"backends": [backend]})
+    case = Case("case", "case", kind, {}, {"backends": [backend], **spec})
     report = {"effective": {"device": device} if device else {}}
     return Run(
         case, 1, "2026-01-01T00:00:00+00:00", records=records_table([]),
@@ -47,6 +52,14 @@ def test_devices_are_known_from_the_backend(
     backend: dict[str, Any], environment: dict[str, Any], device: str | None, devices: Devices
 ) -> None:
     assert devices_of([run(backend, environment, device)]) == devices
+
+
+def test_the_ranks_of_a_model_and_its_replicas_have_a_gpu_each() -> None:
+    ranks = run({"kind": "eager"}, GPUS, "cuda:0", parallel={"tensor": 4})
+    replicas = run({"kind": "eager"}, GPUS, ["cuda:0", "cuda:1", "cuda:0"])
+    assert devices_of([ranks]) == Devices("GPU", 4)
+    assert devices_of([replicas]) == Devices("GPU", 2)
+    assert devices_of([run({"kind": "eager"}, {}, ["cpu", "cuda:0"])]) == Devices("machine", 1)
 
 
 def test_figures_are_per_server_where_its_gpus_are_unknown() -> None:

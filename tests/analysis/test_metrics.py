@@ -195,6 +195,12 @@ def test_cost_follows_from_the_price_and_the_throughput() -> None:
     assert value(measured, "cost_per_million_output_tokens") == pytest.approx(500.0)
 
 
+def test_a_price_by_kind_of_node_is_that_of_the_kind_of_the_run() -> None:
+    node = {"node": {"name": "a", "kind": "L4", "resources": {}}}
+    measured = run(*TWO, spec={"price_per_hour": {"H100": 36.0, "L4": 3.6}}, facts=node)
+    assert value(measured, "cost_per_million_output_tokens") == pytest.approx(500.0)
+
+
 def test_a_value_that_a_backend_does_not_report_is_none_with_the_reason() -> None:
     backend_report = {
         "memory": {"allocator_peak": None},

@@ -138,6 +138,11 @@ def test_an_override_expands_shorthand(chat: Path) -> None:
             "requests: 20\nprice_per_hour: 2 USD",
             "chat.yaml:8: price_per_hour: must be a number, found '2 USD'",
         ),
+        (
+            "requests: 20",
+            "requests: 20\nprice_per_hour: {H100: 3.2, L4: 2 USD}",
+            "chat.yaml:8: price_per_hour.L4: must be a number, found '2 USD'",
+        ),
         ("rate: 4/s", "ratee: 4", "chat.yaml:6: load.ratee: no such key; did you mean 'rate'?"),
         ("poisson", "poison", "chat.yaml:4: load: no such kind 'poison'; did you mean 'poisson'?"),
         ("requests: 20", "requests: 0", "chat.yaml:7: requests: must be greater than 0, found 0"),

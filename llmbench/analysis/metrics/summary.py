@@ -37,9 +37,11 @@ from llmbench.analysis.metrics.record_arrays import (
     within,
 )
 from llmbench.analysis.metrics.under_load import under_load_values
+from llmbench.analysis.nodes import kind_of
 from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
 from llmbench.analysis.server_metrics import server_metrics
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
+from llmbench.errors import one_line
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
 
@@ -75,7 +77,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **server_metrics(run, arrays.window),
     }
     rate = values["output_tokens_per_second"]
-    values["cost_per_million_output_tokens"] = _cost(rate, run.case.spec.get("price_per_hour"))
+    values["cost_per_million_output_tokens"] = _cost(rate, _price_per_hour(run))
     return {key: values[key] for key in METRICS}
 
 
@@ -263,13 +265,27 @@ def _acceptance(backend_report: dict[str, Any]) -> Value:
     return Value(counters["accepted_tokens"] / drafted, drafted)
 
 
-def _cost(rate: Value, price_per_hour: float | None) -> Value:
-    """Cost = 10⁶ P / (3600 r), P the price per hour and r the output tokens per second."""
-    if price_per_hour is None:
+def _price_per_hour(run: Run) -> Value:
+    """Return the price of a run's machine, which may be given by kind of node."""
+    price, kind = run.case.spec.get("price_per_hour"), kind_of(run)
+    if price is None:
         return Value.unavailable("the scenario sets no `price_per_hour`")
+    if not isinstance(price, dict):
+        return Value(price)
+    if kind is None:
+        return Value.unavailable("`price_per_hour` is by kind of node, and the run has no node")
+    if kind not in price:
+        return Value.unavailable(f"`price_per_hour` has no price of {one_line(kind)}")
+    return Value(price[kind])
+
+
+def _cost(rate: Value, price_per_hour: Value) -> Value:
+    """Cost = 10⁶ P / (3600 r), P the price per hour and r the output tokens per second."""
+    if price_per_hour.value is None:
+        return price_per_hour
     if not rate.value:
         return Value.unavailable(rate.reason or "no output tokens in the steady window")
-    return Value(price_per_hour / 3600 / rate.value * 1e6, rate.n)
+    return Value(price_per_hour.value / 3600 / rate.value * 1e6, rate.n)
 
 
 # -- over processes --------------------------------------------------------------------------------
