@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 # From the top down; a module may import its own floor and those below it.
 FLOORS = [
     {"__init__", "__main__", "worker", "cli", "testing"},
-    {"report", "campaign"},
+    {"report", "campaign", "fleet", "simulation"},
     {"quality", "backends", "engine", "models", "loads", "workloads", "collectors"},
     {"analysis"},
     {"runs", "scenario", "environment"},
@@ -34,6 +34,7 @@ HEAVY = {
     "onnxruntime": {"backends"},
     "scipy": {"analysis", "campaign"},
     "pytest": {"cli"},
+    "ray": {"fleet"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
