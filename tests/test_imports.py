@@ -32,7 +32,7 @@ HEAVY = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "onnxruntime": {"backends"},
-    "scipy": {"analysis", "campaign"},
+    "scipy": {"analysis", "campaign", "simulation"},
     "pytest": {"cli"},
     "ray": {"fleet"},
 }

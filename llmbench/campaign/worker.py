@@ -32,7 +32,6 @@ from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
-from llmbench.runs.request import Request
 from llmbench.runs.run import CLOCK_ORIGIN, Quality, Run, records_table
 from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
@@ -173,8 +172,7 @@ def _serve(
         origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
         records = server.serve(dispatch, clock, lambda: events.progress(dispatch))
         facts = dispatch.facts
-        records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
-        records += [_given_up(request, due) for request, due in dispatch.summary.given_up]
+        records += dispatch.summary.unsent_records()
     return _Served(records, facts, collected, origin, unix_origin)
 
 
@@ -234,15 +232,6 @@ def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
             yield Caveat("ended-early", limit=reason.replace("-", "_"))
     if facts.get("mlperf", {}).get("result", "VALID") != "VALID":
         yield Caveat("mlperf-invalid", missed=facts["mlperf"]["missed"])
-
-
-def _dropped(request: Request, due: float) -> Record:
-    message = "not sent: `max_in_flight` requests were in flight when it was due"
-    return Record.of(request, due, None, "error", error_kind="dropped", error_message=message)
-
-
-def _given_up(request: Request, due: float) -> Record:
-    return Record.of(request, due, None, "abandoned", abandoned_at=request.gives_up_at(due))
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:

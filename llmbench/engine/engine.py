@@ -219,21 +219,36 @@ class Engine:
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve all requests of a dispatch; return their records in order of completion."""
         records: list[Record] = []
+        self.begin(dispatch)
+        while not dispatch.finished:
+            records += self.turn(dispatch)
+        return records
+
+    def begin(self, dispatch: Dispatch) -> None:
+        """Begin to serve a dispatch, by calls of `turn`."""
         self.step_log = StepLog(self._clock.now())
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
-        while not dispatch.finished:
-            now = self._clock.now()
-            finished = self._admit(dispatch, now)
-            if withdrawn := self._withdrawn(now):
-                finished += withdrawn
-            elif (moment := self._scheduler.next_step(now)) <= now:
-                finished += self.step(now)
-            elif not finished:
-                self._wait(dispatch, moment)
-            if finished:
-                records += [self._finish(sequence, dispatch) for sequence in finished]
-                self._on_progress()
+
+    def turn(self, dispatch: Dispatch) -> list[Record]:
+        """Run a step, or wait if there is none to run; return the records of what has finished."""
+        now = self._clock.now()
+        finished = self._admit(dispatch, now)
+        if withdrawn := self._withdrawn(now):
+            finished += withdrawn
+        elif (moment := self._scheduler.next_step(now)) <= now:
+            finished += self.step(now)
+        elif not finished:
+            self._wait(dispatch, moment)
+        if not finished:
+            return []
+        records = [self._finish(sequence, dispatch) for sequence in finished]
+        self._on_progress()
         return records
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits or runs."""
+        return self._scheduler.is_idle
 
     def step(self, now: float) -> list[Sequence]:
         """Run one prefill or one decode step and return the sequences that it finished."""

@@ -122,6 +122,19 @@ class LoadSummary:
     given_up: list[tuple[Request, float]] = field(default_factory=list)
     unsent_turns: int = 0
 
+    def unsent_records(self) -> list[Record]:
+        """Return the records of requests that were dropped, or given up before they were sent."""
+        message = "not sent: `max_in_flight` requests were in flight when it was due"
+        dropped = [
+            Record.of(request, due, None, "error", error_kind="dropped", error_message=message)
+            for request, due in self.dropped
+        ]
+        given_up = [
+            Record.of(request, due, None, "abandoned", abandoned_at=request.gives_up_at(due))
+            for request, due in self.given_up
+        ]
+        return dropped + given_up
+
     def absorb(self, other: LoadSummary) -> None:
         """Add the summary of another shard of the same load."""
         self.stopped_by += [reason for reason in other.stopped_by if reason not in self.stopped_by]

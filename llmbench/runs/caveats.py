@@ -53,6 +53,12 @@ KINDS: dict[str, Kind] = {
         "{tool} stored no requests: its values have no intervals, and `check` cannot use them.",
         "{instead}",
     ),
+    "simulated": Kind(
+        "note",
+        "Simulated with {replicas} replica(s) from the step times of measured runs; not measured.",
+        "Measure at the load that you choose before you rely on it.",
+        blocks_claims=True,
+    ),
     "ended-early": Kind(
         "invalid",
         "The load ended early: `stop.{limit}` was exceeded.",

@@ -1,0 +1,79 @@
+"""Endless random values, drawn in blocks and taken one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Draw = Callable[[int], Floats]  # returns so many values, which follow those of the previous call
+
+BLOCK = 512
+BLOCK_STEPS = 64
+
+
+class Noise(NamedTuple):
+    """How the times of a server vary: the factor of each step by its kind, and each lag in seconds.
+
+    A lag is the time from a request's due time until an idle server has it. None: there is none.
+    """
+
+    prefill: Draw | None = None
+    decode: Draw | None = None
+    lag: Draw | None = None
+
+
+NO_NOISE = Noise()
+
+
+class Draws:
+    """The values of a stream in their order; without a stream, always the same value."""
+
+    def __init__(self, draw: Draw | None, value: float) -> None:
+        self._draw = draw or (lambda count: np.full(count, value))
+        self._values: list[float] = []
+        self._taken = 0
+
+    def next(self) -> float:
+        """Take and return the next value."""
+        (value,) = self.ahead(1)[self._taken : self._taken + 1]
+        self._taken += 1
+        return value
+
+    def ahead(self, count: int) -> list[float]:
+        """Return a list which has at least ``count`` values from the position `taken` on."""
+        while len(self._values) - self._taken < count:
+            self._values = self._values[self._taken :]
+            self._taken = 0
+            self._values += self._draw(BLOCK).tolist()
+        return self._values
+
+
+def blocks(measured: Sequence[float], rng: np.random.Generator) -> Draw:
+    """Return a stream of blocks of consecutive values, each from a random place.
+
+    The lengths are geometric with the mean BLOCK_STEPS; a block that reaches the end goes on at the
+    beginning. So the stream has the distribution and the short-range autocorrelation of the values.
+    Source: Politis, Romano, The Stationary Bootstrap, JASA 89 (428), 1994.
+    """
+    pool = np.asarray(measured, dtype=np.float64)
+    size, last = len(pool), -1
+
+    def draw(count: int) -> Floats:
+        nonlocal last
+        begins = rng.random(count) < 1 / BLOCK_STEPS
+        begins[0] |= last < 0
+        places = np.where(begins, rng.integers(size, size=count), 0)
+        index = np.arange(count)
+        since = index - np.maximum.accumulate(np.where(begins, index, -1))
+        start = places[index - since]
+        inherited = np.cumsum(begins) == 0
+        taken = np.where(inherited, last + 1 + index, start + since) % size
+        last = int(taken[-1])
+        values: Floats = pool[taken]
+        return values
+
+    return draw

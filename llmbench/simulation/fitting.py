@@ -1,0 +1,86 @@
+"""The fit of step times: non-negative least squares of relative errors, with Huber's weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from llmbench.simulation import basis
+from llmbench.simulation.steps import Steps
+
+Floats = NDArray[np.float64]
+
+ROUNDS = 20
+HUBER = 1.345  # robust standard deviations, from which on a residual has less weight
+MAD_TO_STD = 1.4826
+
+
+class Residuals(msgspec.Struct, frozen=True):
+    """Relative residuals of a fit: their root mean square, and percentiles of absolute values."""
+
+    rms: float
+    p50: float
+    p95: float
+
+
+class Fitted(NamedTuple):
+    """The coefficients of the terms, and how the steps differ from the fit."""
+
+    prefill: tuple[float, ...]
+    decode: tuple[float, ...]
+    prefill_factors: tuple[float, ...]
+    decode_factors: tuple[float, ...]
+    residuals: dict[str, Residuals]
+
+
+def fitted(steps: Steps) -> Fitted:
+    """Fit coefficients to steps, robustly, so that no step is left out and none dominates.
+
+    c = argmin Σ wᵢ (1 − tᵢ(c) / yᵢ)², c ≥ 0, where tᵢ is the fitted and yᵢ the measured time of
+    step i, and wᵢ = min(1, k / |zᵢ|) with zᵢ the residual in robust standard deviations and
+    k = 1.345 (Huber, Robust Estimation of a Location Parameter, 1964), by iterated weights. Then
+    the coefficients of each kind are scaled, so that its fitted and measured times have one sum.
+    """
+    steps = steps.where(steps.seconds > 0)
+    terms = basis.terms(steps)
+    coefficients = _robust(terms, steps.seconds)
+    prefill, decode = np.split(coefficients, [len(basis.PREFILL)])
+    pure = steps.prefills > 0, steps.decodes
+    pure = pure[0] & (steps.rows == 0), pure[1]
+    factors, scaled, residuals = [], [], {}
+    for kind, own, chosen in zip(("prefill", "decode"), (prefill, decode), pure, strict=True):
+        columns = terms[:, : len(prefill)] if kind == "prefill" else terms[:, len(prefill) :]
+        times = columns[chosen] @ own
+        scale = steps.seconds[chosen].sum() / times.sum() if chosen.any() else 1.0
+        ratios = steps.seconds[chosen] / (times * scale)
+        scaled.append(tuple((own * scale).tolist()))
+        factors.append(tuple(ratios.tolist()) or (1.0,))
+        residuals[kind] = _residuals(ratios)
+    return Fitted(scaled[0], scaled[1], factors[0], factors[1], residuals)
+
+
+def _robust(terms: Floats, seconds: Floats) -> Floats:
+    relative = terms / seconds[:, None]
+    weights = np.ones(len(seconds))
+    coefficients = np.zeros(terms.shape[1])
+    for _ in range(ROUNDS):
+        before = coefficients
+        coefficients, _ = nnls(relative * weights[:, None], weights)
+        error = 1 - relative @ coefficients
+        std = MAD_TO_STD * np.median(np.abs(error)) or 1.0
+        weights = np.sqrt(np.minimum(1, HUBER * std / np.maximum(np.abs(error), 1e-300)))
+        if np.allclose(before, coefficients, rtol=1e-6):
+            break
+    return coefficients
+
+
+def _residuals(ratios: Floats) -> Residuals:
+    if not len(ratios):
+        return Residuals(0.0, 0.0, 0.0)
+    errors = np.abs(ratios - 1)
+    middle, high = np.percentile(errors, [50, 95]).tolist()
+    return Residuals(float(np.sqrt(np.mean(errors**2))), middle, high)

@@ -1,0 +1,88 @@
+"""The virtual clock and the runner of an engine that is simulated by a step model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llmbench.loads.clock import VirtualClock
+from llmbench.simulation.draws import Draws
+from llmbench.simulation.step_times import StepModel
+
+
+@dataclass(slots=True)
+class LateClock(VirtualClock):
+    """A virtual clock whose sleeps end late, each by the next lag."""
+
+    lags: Draws | None = None
+
+    def sleep_until(self, moment: float) -> None:
+        """Jump to the end of a sleep, if that is in the future."""
+        late = self.lags.next() if self.lags and moment > self.seconds else 0.0
+        self.seconds = max(self.seconds, moment + late)
+
+
+@dataclass(slots=True)
+class ModeledRunner:
+    """A model runner that advances the clock by the time of each step; tokens are numbers.
+
+    ``cached`` has the number of tokens that each slot holds.
+    """
+
+    model: StepModel
+    clock: VirtualClock
+    prefill_factors: Draws
+    decode_factors: Draws
+    slots: int
+    last_token: int = 0
+    cached: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cached = [0] * self.slots
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        """Prefill one prompt."""
+        return self.prefill_chunks([slot], [prompt], [0])[0]
+
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Prefill several prompts in one step."""
+        return self.prefill_chunks(slots, prompts, [0] * len(slots))
+
+    def prefill_chunks(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> list[int]:
+        """Prefill chunks of prompts in one step, behind the tokens that their slots hold."""
+        for slot, chunk, start in zip(slots, chunks, starts, strict=True):
+            self.cached[slot] = start + len(chunk)
+        seconds = self.model.prefill_seconds(sum(map(len, chunks)), sum(starts), len(chunks))
+        self.clock.advance(seconds * self.prefill_factors.next())
+        return [self._token() for _ in slots]
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        """Return the tokens of a prefill step, which has no padding."""
+        return sum(prompts)
+
+    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> int:
+        """Return the tokens of a prefill step of chunks, which has no padding."""
+        del starts
+        return sum(chunks)
+
+    def copy_prefix(self, source: int, slot: int, length: int) -> None:
+        """Take no time."""
+
+    def exchange(self, first: int, second: int, length: int) -> None:
+        """Take no time."""
+
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        """Decode one token of each slot."""
+        depth = 0
+        for slot in slots:
+            depth += self.cached[slot]
+            self.cached[slot] += 1
+        seconds = self.model.decode_seconds(len(slots), depth)
+        self.clock.advance(seconds * self.decode_factors.next())
+        return [[self._token()] for _ in slots]
+
+    def _token(self) -> int:
+        self.last_token += 1
+        return self.last_token
