@@ -35,7 +35,7 @@ def measured_on(runs: Iterable[Run]) -> Measured:
     known = list(runs)
     names = {(run.facts.get(NODE) or {}).get("name") for run in known}
     gpus = {uuid for run in known for uuid in gpus_of(run)}
-    return Measured(frozenset(map(str, names - {None})), frozenset(gpus))
+    return Measured(frozenset(map(str, filter(None, names))), frozenset(gpus))
 
 
 def gpus_of(run: Run) -> set[str]:

@@ -25,14 +25,15 @@ examples:
   llmbench export results/tonight --what records --format parquet --out records.parquet
 
 what:
-  summary  one row per case and metric: the figure over processes with its interval
-  runs     one row per run and metric
-  records  one row per request
-  series   one row per telemetry reading
+  summary   one row per case and metric: the figure over processes with its interval
+  runs      one row per run and metric
+  records   one row per request
+  series    one row per telemetry reading
+  hardware  one row per case, metric and kind of node, with its ratio to the first kind
 """
 FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark", "llm-d")
 OF_RUN_SET = ("pytest-benchmark", "llm-d")
-WHAT = ("summary", "runs", "records", "series")
+WHAT = ("summary", "runs", "records", "series", "hardware")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("llm-d's reports are one file per run; write them to a folder with --out")
     run_set = RunSet.read(arguments.folder)
     if getattr(run_set, arguments.what).empty:
+        if arguments.what == "hardware" and not run_set.summary.empty:
+            raise InputError(
+                f"{arguments.folder}: was measured on one kind of node; measure a scenario with "
+                "`nodes: each`, or specify another --what"
+            )
         raise InputError(
             f"{arguments.folder}: has no {arguments.what}; measure its missing runs with "
             "`llmbench run --resume`, or specify another --what"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmbench.errors import OutOfMemoryError
-from llmbench.report import costs, job_times, objectives
+from llmbench.report import costs, hardware, job_times, objectives
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import under_load
@@ -34,7 +34,8 @@ def answer(results: Results) -> list[str]:
 
     Which setting a search found, what was attained of the objectives, which case is faster and by
     how much, whether its answers are those without load, how long jobs took, what it costs in
-    quality, memory and energy, what did not fit in memory, and which cases have no results.
+    quality, memory and energy, what each kind of node costs, what did not fit in memory, and which
+    cases have no results.
     """
     settings = searched(results.run_set)
     return [
@@ -44,6 +45,7 @@ def answer(results: Results) -> list[str]:
         *under_load.sentences(results),
         *job_times.sentences(results),
         *costs.sentences(results),
+        *hardware.sentences(results),
         *_of_memory(results),
         *_without_results(results),
     ]

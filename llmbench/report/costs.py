@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from llmbench.analysis.metrics import METRICS
+from llmbench.analysis.nodes import NODE
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import show
 from llmbench.report.wording import MAX_NAMED, listed
@@ -41,6 +42,8 @@ def _memory(cases: Sequence[CaseResults]) -> Iterator[str]:
 
 
 def _energy(cases: Sequence[CaseResults]) -> Iterator[str]:
+    if any(NODE in case.point for case in cases):
+        return  # report/hardware.py has the energy by kind of node
     if text := _of_backends(cases, ENERGY):
         yield f"Energy per output token: {text}."
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from llmbench.analysis.harness_validity import validity_by_case
 from llmbench.analysis.jobs import cache_hits
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
-from llmbench.report import interactivity
+from llmbench.report import hardware, interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import queue, soak
@@ -79,6 +79,11 @@ class RunSet:
         """One row per case and metric: its figure over processes, with an interval."""
         return pd.DataFrame(summary_rows(self.stored))
 
+    @cached_property
+    def hardware(self) -> pd.DataFrame:
+        """One row per case, metric and kind of node, with the ratio to the first kind."""
+        return pd.DataFrame(hardware.data(hardware.groups(results_of(self.stored))))
+
     @property
     def _measured(self) -> list[Run]:
         return [run for run in self.stored.runs if not run.failure]
@@ -89,8 +94,8 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
     The sentences of the answer, the search for the best settings (null without one), the harness
     validity, the metrics by case, and by request class, model that requests name, server and
-    replica of a backend, the interactivity front of a sweep, the prompt cache along the jobs of
-    agents, and the drifts of long runs.
+    replica of a backend, the comparison of several kinds of node (null with one), the interactivity
+    front of a sweep, the prompt cache along the jobs of agents, and the drifts of long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     settings = searched(stored)
@@ -103,6 +108,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "models": _by_part(stored, "model"),
         "servers": _by_part(stored, "url"),
         "replicas": _by_part(stored, "replica"),
+        "hardware": hardware.as_json(results_of(stored)),
         "interactivity": interactivity.rows(results_of(stored)),
         "job_cache": _job_cache(results_of(stored)),
         "soak": soak.as_json(results_of(stored)),

@@ -19,6 +19,7 @@ from llmbench.report.sections import (
     engine_time,
     environment,
     findings,
+    hardware,
     history,
     interactivity,
     jobs,
@@ -87,6 +88,7 @@ def _content(results: Results) -> dict[str, Any]:
         "findings": [(f, findings.scope(f, results)) for f in findings.find(results)],
         "ratios": ratios.chart(results),
         "search": search.section(results),
+        "hardware": hardware.section(results),
         "headline": overview.headline(results),
         "latencies": [
             (key, charts.latency_ecdf(results, key), overview.ladder(results, key))

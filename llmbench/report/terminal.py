@@ -12,7 +12,7 @@ from rich.text import Text
 from llmbench.report.conclusions import MAX_SENTENCES, answer, completeness
 from llmbench.report.console import AMPLE_WIDTH
 from llmbench.report.results import Results, results_of
-from llmbench.report.sections import findings, overview, profiled, ratios
+from llmbench.report.sections import findings, hardware, overview, profiled, ratios
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.profile import Profile
 from llmbench.runs.run_set import RunSet
@@ -41,8 +41,17 @@ def run_set(stored: RunSet) -> Group:
         *_sentences(answer(results)),
         *picture,
         *table,
+        *_of_hardware(results),
         _remarks(results),
     )
+
+
+def _of_hardware(results: Results) -> list[RenderableType]:
+    """Return the comparison of the kinds of node, if it is not too long."""
+    compared = hardware.compared(results)
+    if not 0 < len(compared.rows) <= MAX_BARS:
+        return []
+    return _titled(replace(compared, note=""))
 
 
 def _sentences(answer: list[str]) -> list[Text]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, product, repeat
 
 import plotly.graph_objects as go
@@ -48,6 +48,20 @@ class Ratio:
     times: float
     low: float
     high: float
+    name: str = ""
+
+    @classmethod
+    def of(cls, metric: str, case: CaseResults, change: Change, name: str = "") -> Ratio:
+        """Return the ratio that a change from the reference means; ``name`` is of the metric."""
+        if METRICS[metric].better == "higher":
+            return cls(metric, case, change.ratio, change.low, change.high, name)
+        low, high = (1 / bound if bound else math.inf for bound in (change.high, change.low))
+        return cls(metric, case, 1 / change.ratio, low, high, name)
+
+    @property
+    def label(self) -> str:
+        """The name of the metric."""
+        return self.name or METRICS[self.metric].label
 
     @property
     def has_interval(self) -> bool:
@@ -69,7 +83,7 @@ def ratios(results: Results) -> list[Ratio]:
     others = _others(results, first)[:CASES]
     pairs = list(product(_metrics(results, first), others))
     found = [(metric, case, _change(first, case, metric)) for metric, case in pairs]
-    return [_oriented(metric, case, change) for metric, case, change in found if change]
+    return [Ratio.of(metric, case, change) for metric, case, change in found if change]
 
 
 def _metrics(results: Results, first: CaseResults) -> list[str]:
@@ -101,13 +115,6 @@ def _change(first: CaseResults, case: CaseResults, metric: str) -> Change | None
     return change_of(before, after)
 
 
-def _oriented(metric: str, case: CaseResults, change: Change) -> Ratio:
-    if METRICS[metric].better == "higher":
-        return Ratio(metric, case, change.ratio, change.low, change.high)
-    low, high = (1 / bound if bound else math.inf for bound in (change.high, change.low))
-    return Ratio(metric, case, 1 / change.ratio, low, high)
-
-
 # -- the chart -------------------------------------------------------------------------------------
 
 
@@ -116,23 +123,34 @@ def chart(results: Results) -> Chart:
     known, first = ratios(results), reference(results)
     if first is None:
         return Chart("ratios", "", go.Figure(), "", empty="No two cases can be compared.")
+    margins = list(_margins(first, _distinct(known)[0]))
+    left_out = len(_others(results, first)) - CASES
+    made = drawn("ratios", first.name, known, margins)
+    return replace(
+        made,
+        title=f"Against {first.name}",
+        caption=f"{made.caption} A tick marks what meets the objective."
+        if margins
+        else made.caption,
+        downsampling=f"{left_out} more cases are not drawn." if left_out > 0 else "",
+    )
+
+
+def drawn(
+    key: str, first: str, known: Sequence[Ratio], margins: Sequence[go.Scatter] = ()
+) -> Chart:
+    """Draw ratios to ``first``: a row per metric, a point with its interval per case."""
     metrics, cases = _distinct(known)
-    margins = list(_margins(first, metrics))
-    drawn = [
+    ends = [
         1.0,
         *(end for r in known for end in ((r.low, r.high) if r.has_interval else (r.times,))),
         *(times for margin in margins for times in margin.x),
     ]
-    left_out = len(_others(results, first)) - CASES
-    caption = (
-        f"How many times better than {first.name}: further right is better. Lines are intervals; "
-        "a tick marks what meets the objective."
-    )
     figure = go.Figure(
         [*(_points(case, known) for case in cases), *margins],
         layout(
             height=MARGIN_HEIGHT + 24 + len(metrics) * (ROW_HEIGHT + CASE_HEIGHT * len(cases)),
-            xaxis=log_axis(f"times better than {safe(first.name)}", drawn, ticksuffix="×"),
+            xaxis=log_axis(f"times better than {safe(first)}", ends, ticksuffix="×"),
             yaxis={"type": "category", "autorange": "reversed"},
             scattermode="group",
             showlegend=True,
@@ -141,13 +159,12 @@ def chart(results: Results) -> Chart:
         ),
     )
     return Chart(
-        "ratios",
-        f"Against {first.name}",
+        key,
+        f"Against {first}",
         figure,
-        caption,
-        f"{left_out} more cases are not drawn." if left_out > 0 else "",
-        "" if known else "No metric is known of both.",
-        (_table(first, known),),
+        f"How many times better than {first}: further right is better. Lines are intervals.",
+        empty="" if known else "No metric is known of both.",
+        data=(_table(first, known),),
     )
 
 
@@ -161,7 +178,7 @@ def _points(case: CaseResults, known: Sequence[Ratio]) -> go.Scatter:
     color = palette.case_color(case.index)
     return go.Scatter(
         x=[ratio.times for ratio in mine],
-        y=[METRICS[ratio.metric].label for ratio in mine],
+        y=[ratio.label for ratio in mine],
         orientation="h",
         mode="markers",
         name=safe(case.name),
@@ -196,13 +213,13 @@ def _margins(first: CaseResults, metrics: Sequence[str]) -> Iterator[go.Scatter]
         )
 
 
-def _table(first: CaseResults, known: Sequence[Ratio]) -> Table:
+def _table(first: str, known: Sequence[Ratio]) -> Table:
     columns = (
         *table.text_columns("metric", "case"),
-        Column(f"times better than {first.name}", "with the 95 % rank interval over processes"),
+        Column(f"times better than {first}", "with the 95 % rank interval over processes"),
     )
-    rows = tuple((Cell(METRICS[r.metric].label), Cell(r.case.name), _times(r)) for r in known)
-    return Table(f"Against {first.name}", columns, rows)
+    rows = tuple((Cell(r.label), Cell(r.case.name), _times(r)) for r in known)
+    return Table(f"Against {first}", columns, rows)
 
 
 def _times(ratio: Ratio) -> Cell:
