@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from transformers import (
     Gemma3ForCausalLM,
@@ -50,6 +51,12 @@ def gemma3() -> PreTrainedModel:
 
 
 FAMILIES = {"llama": llama, "gpt2": gpt2, "gemma3": gemma3}
+
+
+def by_default(*names: str) -> pytest.MarkDecorator:
+    """Return the mark of a test that runs with these families, and nightly with the others."""
+    nightly = (pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in names)
+    return pytest.mark.parametrize("family", [*names, *nightly], indirect=True)
 
 
 def build(name: str) -> PreTrainedModel:

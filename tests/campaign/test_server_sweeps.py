@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +50,18 @@ def test_a_server_that_does_not_start_fails_its_case_and_the_others_go_on(
 
 
 def test_every_run_has_a_server_of_its_own(path: Path) -> None:
-    code, run_set = run(path, "--set", f"sweep.{TEMPLATE}=[4, 12]", "--set", "repeats=2")
+    code, run_set = run(path, "--set", f"sweep.{TEMPLATE}=[4]", "--set", "repeats=2")
     assert code == 0
     urls = [each.backend_report["effective"]["url"] for each in run_set.runs]
-    assert len({*urls}) == 4
+    assert len({*urls}) == 2
     logs = {log.name for log in (run_set.folder / "logs").iterdir()}
-    assert logs == {
-        f"cached-server.arguments.template-{t}-r{r}.log" for t in (4, 12) for r in (1, 2)
-    }
+    assert logs == {f"cached-server.arguments.template-4-r{repeat}.log" for repeat in (1, 2)}
 
 
 def test_settings_are_compared_by_name(path: Path, capsys: Capture) -> None:
     changes = ["--set", f"sweep.{TEMPLATE}=[4, 12]", "--quiet"]
-    for name in ("a", "b"):
-        main(["run", str(path), "--out", str(path.parent / name), *changes])
+    main(["run", str(path), "--out", str(path.parent / "a"), *changes])
+    shutil.copytree(path.parent / "a", path.parent / "b")
     capsys.readouterr()
     main(["compare", str(path.parent / "a"), str(path.parent / "b")])
     text = capsys.readouterr().out

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from families import by_default
 from greedy import (
     MAX_LENGTH,
     SLOTS,
@@ -104,6 +105,7 @@ def test_padding_behind_prompts_that_are_prefilled_together_changes_no_token(
     assert answers_around_a_batch(runner, ragged_requests()) == expected_around_a_batch(family)
 
 
+@by_default("gemma3")
 def test_compiled_steps_give_the_same_tokens_and_joining_requests_compile_nothing_new(
     model: PreTrainedModel, family: str
 ) -> None:

@@ -23,7 +23,7 @@ NODES: tuple[dict[str, Any], ...] = (
 @pytest.fixture(scope="session")
 def ray_folder() -> Iterator[Path]:
     """A folder with a short path, since those of Unix sockets are at most 107 characters."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 (made for this session)
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -152,6 +152,7 @@ def test_answers_of_a_local_backend_are_compared_as_tokens(ran: Any) -> None:
 
 def test_kept_outputs_are_stored_as_without_the_comparison(ran: Any) -> None:
     _, run = ran(keep_outputs=True)
+    assert len(run.quality.under_load.answers) == 4
     assert run.records["output_ids"].null_count == 0
 
 
@@ -161,6 +162,7 @@ def test_answers_of_a_backend_that_keeps_none_are_unknown(ran: Any) -> None:
     assert run.quality.under_load.reason == "this backend keeps no answers to compare"
 
 
+@pytest.mark.slow
 def test_sessions_are_not_compared(ran: Any) -> None:
     workload = {"kind": "sessions", "turns": 2, "prompt_tokens": 4, "output_tokens": 4}
     _, run = ran(workload=workload)

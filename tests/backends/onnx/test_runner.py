@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from llmbench.backends.onnx import exporting, graphs
 
 
+@families.by_default("llama", "gpt2")
 @pytest.mark.usefixtures("shared_cache")
 def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
     model: PreTrainedModel, family: str
@@ -33,6 +34,7 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
         assert answers(runner, ragged_requests(), batching) == expected(family)
 
 
+@families.by_default("llama", "gpt2")
 @pytest.mark.usefixtures("shared_cache")
 def test_prompts_that_are_prefilled_together_get_the_same_tokens(
     model: PreTrainedModel, family: str
@@ -49,6 +51,7 @@ def test_prompts_that_are_prefilled_together_count_as_the_longest() -> None:
     assert runner_of(model, graph).computed_tokens([3, 9, 5]) == 27
 
 
+@families.by_default("llama", "gpt2")
 @pytest.mark.usefixtures("shared_cache")
 def test_split_prompts_and_reused_prefixes_give_the_same_tokens(
     model: PreTrainedModel, family: str

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import greedy
 import numpy as np
-import pytest
+from families import by_default
 from transformers import PreTrainedModel
 
 from llmbench.backends.replicas import Replicated
@@ -17,10 +17,8 @@ from llmbench.scenario.replicas import ReplicasOptions
 from llmbench.scenario.schema import Scenario
 from llmbench.testing import open_context, serve
 
-FAMILIES = ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "gemma3"))]
 
-
-@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+@by_default("llama")
 def test_answers_are_those_of_one_model(
     family: str, model: PreTrainedModel, tmp_path: Path
 ) -> None:

@@ -150,7 +150,7 @@ class Stepping:
         return output
 
 
-@pytest.mark.parametrize("fullgraph", [True, False])
+@pytest.mark.parametrize("fullgraph", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_two_models_of_one_kind_in_one_process_have_graphs_of_their_own(*, fullgraph: bool) -> None:
     backend = Compiled(Compiled.Options(fullgraph=fullgraph))
     steps = [backend.compile_decode(Stepping(Scaled(factor)).step) for factor in (2.0, 3.0)]

@@ -12,6 +12,7 @@ from typing import Any
 import greedy
 import psutil
 import pytest
+from families import by_default
 from transformers import PreTrainedModel
 
 from llmbench.backends.local import LocalServer
@@ -47,6 +48,7 @@ def answers(server: LocalServer) -> list[tuple[int, ...] | None]:
     return [record.output_ids for record in serve(server, dispatch(sent))]
 
 
+@by_default("gpt2", "gemma3")
 def test_the_answers_are_those_of_one_process(model: PreTrainedModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     with opened(str(tmp_path), tensor=1) as alone:
