@@ -35,6 +35,7 @@ HEAVY = {
     "scipy": {"analysis", "campaign", "simulation"},
     "pytest": {"cli"},
     "ray": {"fleet"},
+    "fsspec": {"runs"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

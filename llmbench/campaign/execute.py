@@ -10,7 +10,7 @@ from llmbench.campaign.job import Job
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.plan import located
 from llmbench.campaign.process import THIS, WORKER, Launcher, Relay
-from llmbench.runs import store
+from llmbench.runs import remote, store
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.runs.run_set import RunSet
 
@@ -59,8 +59,15 @@ def run_one(
     """Measure one planned run, and again while it is contaminated and attempts are left.
 
     `rerun_contaminated` is the number of further attempts. The last one is kept, or the one before
-    it if it failed; the others are stored as discarded, and listed in the facts of the run.
+    it if it failed; the others are stored as discarded, and listed in the facts of the run. What is
+    stored is pushed if the folder is in a store.
     """
+    run = _kept(run_set, planned, observer, launcher)
+    remote.try_push(run_set.folder)
+    return run
+
+
+def _kept(run_set: RunSet, planned: PlannedRun, observer: Observer, launcher: Launcher) -> Run:
     folder = run_set.folder
     run = _attempt(run_set, planned, observer, launcher)
     before = len(store.read_discarded(folder, planned))  # by a campaign that was interrupted

@@ -25,6 +25,7 @@ from llmbench.cli import (
     interrupts,
     logs,
     meter,
+    options,
     peak,
     profile,
     report,
@@ -118,13 +119,21 @@ def _run(argv: Sequence[str] | None) -> int:
         arguments = parser.parse_args(argv)
         logs.set_up(verbose=getattr(arguments, "verbose", False))
         with interrupts.raised():
+            options.open_urls(arguments)
             code: int = arguments.run(arguments)
     except LlmbenchError as error:
-        print(f"llmbench: {redact(str(error))}", file=sys.stderr)
+        print(f"llmbench: {_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)
     return code
+
+
+def _message(error: LlmbenchError) -> str:
+    """Return an error's message without secrets, and with the URLs of results in stores."""
+    from llmbench.runs.remote import with_addresses
+
+    return redact(with_addresses(str(error)))
 
 
 def _check_command(first: str = "-") -> None:

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT,...",
         help="also repeat with every step slowed down by each of these percentages",
     )
-    options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE")
+    options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE", in_store=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from llmbench.cli import options
 
 HELP = "write a run set as a small baseline file for check and compare"
 DESCRIPTION = "Write a run set as a baseline file, to review and commit."
@@ -21,8 +22,12 @@ Exit codes: 0 written, 2 bad input.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("results", type=Path, help="the results folder to write as a baseline")
-    parser.add_argument("file", type=Path, help="the baseline file to write or replace")
+    parser.add_argument(
+        "results", type=options.results, help="the results folder to write as a baseline"
+    )
+    parser.add_argument(
+        "file", type=options.local_path, help="the baseline file to write or replace"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

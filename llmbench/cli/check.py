@@ -21,7 +21,7 @@ HELP = "fail on a regression against a baseline, confirmed by repeated measureme
 DESCRIPTION = "Screen every metric against a baseline, then confirm suspected regressions."
 EPILOG = """\
 baselines:
-  results/monday     a stored run set, or a file that `llmbench baseline` wrote
+  results/monday     a stored run set, or a file that `llmbench baseline` wrote, or an s3:// URL
   ../main            a checkout of llmbench, measured now, interleaved with the candidate
   git:v1.2           a commit of this repository, measured the same way
   ../venv/bin/python another installation (of torch, for example), measured the same way
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"{options.SCENARIO}; `gate` in it configures check"
     parser.add_argument("scenario", type=Path, help=text)
     parser.add_argument("--baseline", required=True, metavar="REF", help="baseline; see below")
-    options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
+    options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE", in_store=False)
     options.add_path(parser, "--noise", "FILE", "minimum tolerances, written by `llmbench aa`")
     parser.add_argument("--strict", action="store_true", help="also fail on inconclusive metrics")
     options.add_path(parser, "--junit", "FILE", "write the verdicts as JUnit XML")
@@ -102,8 +102,9 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.campaign.checkout import check_out, installation_of, is_checkout
     from llmbench.campaign.gate import live_side, stored_side
     from llmbench.campaign.process import Installation
+    from llmbench.runs import remote
 
-    path = Path(reference)
+    path = remote.opened(reference)
     if reference.startswith("git:"):
         path = check_out(reference.removeprefix("git:"), out / "checkout")
     if (path / "runset.json").is_file() or path.suffix == ".json":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from llmbench.cli import options
 from llmbench.errors import InputError
@@ -16,6 +15,7 @@ examples:
   llmbench compare results/monday results/tuesday
   llmbench compare results/a10 results/h100 --out hardware.html     includes a hardware table
   llmbench compare results/eager results/compiled results/onnx --out comparison.html
+  llmbench compare s3://bucket/monday results/tuesday
   llmbench compare results/a results/b --tolerance tpot_p50=0.02 --json
   llmbench compare results/a results/b --markdown >> "$GITHUB_STEP_SUMMARY"
 
@@ -26,11 +26,13 @@ processes, with rank-based intervals and tests. Set `repeats` to 6 or more to de
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    baseline = "a results folder, or a file written by `llmbench baseline`"
+    baseline = "a results folder, or a file written by `llmbench baseline`, or the URL of one"
     candidate = "a results folder or file to compare with BASELINE"
     tolerance = "compare METRIC, with this relative tolerance, e.g. tpot_p50=0.02; repeatable"
-    parser.add_argument("baseline", type=Path, metavar="BASELINE", help=baseline)
-    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE", help=candidate)
+    parser.add_argument("baseline", type=options.results, metavar="BASELINE", help=baseline)
+    parser.add_argument(
+        "candidates", nargs="+", type=options.results, metavar="CANDIDATE", help=candidate
+    )
     parser.add_argument(
         "--tolerance", action="append", default=[], metavar="METRIC=FRACTION", help=tolerance
     )

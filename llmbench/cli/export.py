@@ -38,7 +38,7 @@ WHAT = ("summary", "runs", "records", "series", "hardware")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
+    parser.add_argument("folder", type=options.results, metavar="DIR", help="a results folder")
     parser.add_argument("--format", required=True, choices=FORMATS, help="output format")
     parser.add_argument("--what", choices=WHAT, default="summary", help="rows to write; see below")
     text = "file to write instead of stdout; for llm-d, a folder"

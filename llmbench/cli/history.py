@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmbench.cli import options
@@ -18,6 +17,7 @@ DESCRIPTION = "Append run sets to a history file, and show each metric's history
 EPILOG = """\
 examples:
   llmbench history history.jsonl --add results/nightly   append a run set, then show the history
+  llmbench history history.jsonl --add s3://bucket/nightly
   llmbench history history.jsonl                         show the history
   llmbench history history.jsonl --json | jq '.[].changes'
   llmbench report results/nightly --history history.jsonl   include it in a report
@@ -31,9 +31,11 @@ Exit codes: 0 done, 2 bad input.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("store", type=Path, help="the history file (JSON Lines)")
+    parser.add_argument("store", type=options.local_path, help="the history file (JSON Lines)")
     text = "results folders to append"
-    parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="DIR", help=text)
+    parser.add_argument(
+        "--add", nargs="+", type=options.results, default=[], metavar="DIR", help=text
+    )
     options.add_json(parser, "the history of each metric")
 
 

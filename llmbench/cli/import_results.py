@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="another tool's results"
     )
     text = "new results folder (default: results/imported-DATE)"
-    options.add_path(parser, "--out", "DIR", text)
+    options.add_results(parser, "--out", text)
     parser.add_argument("--name", help="case name, for a single file (default: tool and file name)")
     options.add_json(parser, "the summary")
     options.add_quiet(parser, "hide the table")
@@ -36,9 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Store the files' results as a run set, write its report and print its table."""
+    from llmbench.runs import remote
     from llmbench.runs.imports.run_set import import_results
 
     folder = arguments.out or options.default_folder("imported")
     run_set = import_results(arguments.files, folder, arguments.name)
-    output.print_result(run_set, output.write_report(run_set), arguments)
+    page = output.write_report(run_set)
+    remote.push(folder)
+    output.print_result(run_set, page, arguments)
     return 0

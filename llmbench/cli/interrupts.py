@@ -75,5 +75,7 @@ def explained(explanation: Callable[[], str]) -> Iterator[None]:
 
 def how_to_repeat(folder: Path, *flags: str) -> str:
     """Explain how to resume a command that goes on in its results folder."""
-    arguments = shlex.join(["--out", str(folder), *flags])
+    from llmbench.runs.remote import address
+
+    arguments = shlex.join(["--out", address(folder), *flags])
     return f"finished runs are kept; resume with the same command and {arguments}"

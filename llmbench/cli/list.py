@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "folder with scenarios or results (default: shipped ones and ./scenarios, ./results)"
     what = f"what to list: {', '.join(LISTINGS)} (default: all)"
     parser.add_argument("what", nargs="?", choices=[*LISTINGS], metavar="WHAT", help=what)
-    options.add_path(parser, "--folder", "DIR", text)
+    parser.add_argument("--folder", type=options.results_list, metavar="DIR", help=text)
     options.add_json(parser, "the lists")
 
 
@@ -95,9 +95,10 @@ def _description(path: Path) -> str:
 
 def _results(folder: Path | None) -> Rows:
     from llmbench.runs import catalog
+    from llmbench.runs.remote import address
 
     entries = map(catalog.entry, catalog.find(folder or Path("results")))
-    return [(str(entry.folder), _describe(entry)) for entry in entries]
+    return [(address(entry.folder), _describe(entry)) for entry in entries]
 
 
 def _describe(entry: Entry) -> str:

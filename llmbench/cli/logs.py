@@ -18,7 +18,9 @@ class _Stderr(logging.Handler):
     """Writes to the current stderr, which a live display replaces, without secrets."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(redact(self.format(record)), file=sys.stderr, flush=True)
+        from llmbench.runs.remote import with_addresses
+
+        print(redact(with_addresses(self.format(record))), file=sys.stderr, flush=True)
 
 
 def set_up(*, verbose: bool) -> None:

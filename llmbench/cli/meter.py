@@ -43,7 +43,7 @@ OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
+    parser.add_argument("folder", type=options.results, metavar="DIR", help="a results folder")
     parser.add_argument("log", type=Path, metavar="CSV", help="the meter's log")
     for flag, text in COLUMNS.items():
         parser.add_argument(flag, metavar="NAME", help=text)
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Attach the meter's readings, rewrite the report, and print which runs received readings."""
     from llmbench.analysis.meters import joining, log
-    from llmbench.runs import store
+    from llmbench.runs import remote, store
 
     if arguments.max_gap is not None and not arguments.max_gap > 0:
         raise InputError(f"--max-gap {arguments.max_gap:g}: must be greater than 0 seconds")
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         page = output.write_report(store.read(arguments.folder))
     names = [series.name for series in readings]
     if arguments.json:
-        paths = {"folder": str(arguments.folder), "report": str(page)}
+        paths = {"folder": remote.address(arguments.folder), "report": remote.address(page)}
         attached = {"series": names, "attached": joined.runs, "left_out": joined.left_out}
         print(json.dumps({**paths, **attached}, indent=1))
     else:

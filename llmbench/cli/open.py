@@ -7,6 +7,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from llmbench.cli import options
 from llmbench.errors import InputError
 
 HELP = "open the newest report in the browser"
@@ -15,6 +16,7 @@ EPILOG = """\
 examples:
   llmbench open                     the newest report in results/
   llmbench open results/tonight
+  llmbench open s3://bucket/tonight
 
 The path is printed in any case. To browse the reports of another machine: llmbench serve --help
 Exit codes: 0 opened, 1 no browser, 2 no report.
@@ -25,7 +27,9 @@ REPORT = "report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     folder, text = Path("results"), "a results folder, or one that contains some (default: results)"
-    parser.add_argument("folder", nargs="?", type=Path, default=folder, metavar="DIR", help=text)
+    parser.add_argument(
+        "folder", nargs="?", type=options.reports, default=folder, metavar="DIR", help=text
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

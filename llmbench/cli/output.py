@@ -38,9 +38,11 @@ def count_of(part: int, whole: int, noun: str) -> str:
 def write_report(stored: RunSet | Profile) -> Path:
     """Write report.html in the folder of stored results and return its path."""
     from llmbench import report
+    from llmbench.runs import remote
 
     page = stored.folder / "report.html"
     report.write(stored, page)
+    remote.try_push(stored.folder)
     return page
 
 
@@ -67,16 +69,19 @@ def print_table(stored: RunSet | Profile, page: Path) -> None:
 
 def print_paths(folder: Path, page: Path) -> None:
     """Print the paths of a results folder and of its report."""
-    print(f"\nresults  {folder}\nreport   {page}")
+    from llmbench.runs.remote import address
+
+    print(f"\nresults  {address(folder)}\nreport   {address(page)}")
 
 
 def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
     """Return JSON data: a run set's summary or a profile's numbers, and the paths of both."""
     from llmbench.report.frames import summary
+    from llmbench.runs.remote import address
     from llmbench.runs.run_set import RunSet
 
     numbers = summary(stored) if isinstance(stored, RunSet) else _profile_as_dict(stored)
-    return {"folder": str(stored.folder), "report": str(page), **numbers}
+    return {"folder": address(stored.folder), "report": address(page), **numbers}
 
 
 def _profile_as_dict(profile: Profile) -> dict[str, Any]:

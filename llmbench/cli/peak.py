@@ -136,14 +136,16 @@ def _describe(probe: Probe) -> str:
 
 
 def _print(arguments: argparse.Namespace, key: str, capacity: Capacity, page: Path) -> None:
+    from llmbench.runs.remote import address
+
     if arguments.json:
-        print(json.dumps({"key": key, **asdict(capacity), "report": str(page)}, indent=1))
+        print(json.dumps({"key": key, **asdict(capacity), "report": address(page)}, indent=1))
         return
     first = [probe.exceedances[0] for probe in capacity.probes]
     number, things = sum(exceedance.requests for exceedance in first), first[0].things
     print(f"\n{_conclusion(key, capacity)}")
     print(f"runs  {len(capacity.probes)} with {number:,} {things}")
-    print(f"report  {page}")
+    print(f"report  {address(page)}")
 
 
 def _conclusion(key: str, capacity: Capacity) -> str:

@@ -66,9 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _what_is_kept(folder: Path) -> str:
     from llmbench.runs import profile
+    from llmbench.runs.remote import address
 
     done = profile.read(folder)
-    return f"{len(done.cases)} of {len(done.planned)} cases are kept in {folder}"
+    return f"{len(done.cases)} of {len(done.planned)} cases are kept in {address(folder)}"
 
 
 def _profile_options(arguments: argparse.Namespace) -> ProfileOptions:

@@ -21,6 +21,7 @@ examples:
   llmbench report results/tonight                  writes results/tonight/report.html
   llmbench report results/tonight --out page.html
   llmbench report results/*                        one report per folder
+  llmbench report s3://bucket/tonight              writes s3://bucket/tonight/report.html
   llmbench report results/tonight --json           the summary as JSON instead of a table
   llmbench report results/tonight --history history.jsonl --profile results/tonight-profile
 """
@@ -28,10 +29,11 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
+    text = "a results folder, or its URL in a store"
+    parser.add_argument("folders", nargs="+", type=options.results, metavar="DIR", help=text)
     options.add_path(parser, "--out", "FILE", "HTML file to write (default: DIR/report.html)")
     options.add_path(parser, "--history", "FILE", "include a history that `llmbench history` wrote")
-    options.add_path(parser, "--profile", "DIR", "include a profile that `llmbench profile` wrote")
+    options.add_results(parser, "--profile", "include a profile that `llmbench profile` wrote")
     options.add_json(parser, "the summary")
 
 
@@ -55,15 +57,17 @@ def _write(folder: Path, page: Path, arguments: argparse.Namespace) -> RunSet | 
     """Write the report of a folder's run set or profile, and return the stored results."""
     from llmbench import report
     from llmbench.report import attachments
-    from llmbench.runs import profile, store
+    from llmbench.runs import profile, remote, store
 
     if profile.is_profile(folder):
         if arguments.history or arguments.profile:
             raise InputError(f"{folder}: is a profile; --history and --profile need a run set")
         profiled = profile.read(folder)
         report.write(profiled, page)
+        remote.push(folder)
         return profiled
     run_set = store.read(folder)
     attached = attachments.read(run_set.name, arguments.history, arguments.profile)
     report.write(run_set, page, attachments=attached)
+    remote.push(folder)
     return run_set

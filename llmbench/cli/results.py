@@ -21,6 +21,7 @@ DESCRIPTION = "List the run sets in a folder, show one again, or delete all but 
 EPILOG = """\
 examples:
   llmbench results list                        the newest first, with size and state
+  llmbench results list s3://bucket/nightly    those in a store
   llmbench results show results/tonight        its table again; nothing is written
   llmbench results prune --keep 5              what would be deleted: all but 5 per scenario
   llmbench results prune --keep 5 --yes        delete it
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_folder(listing)
     options.add_json(listing, "the list")
     show = actions.add_parser("show", help="print the table of stored results")
-    show.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
+    show.add_argument("folder", type=options.results, metavar="DIR", help="a results folder")
     prune = actions.add_parser("prune", help="delete all but the newest run sets of each scenario")
     _add_folder(prune)
     text = "how many run sets of each scenario to keep"
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     folder, text = Path("results"), "folder to search for run sets (default: results)"
-    parser.add_argument("folder", nargs="?", type=Path, default=folder, metavar="DIR", help=text)
+    parser.add_argument(
+        "folder", nargs="?", type=options.results_list, default=folder, metavar="DIR", help=text
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,11 +73,12 @@ def _print(entries: list[Entry]) -> None:
     from rich.text import Text
 
     from llmbench.report.console import on_stdout
+    from llmbench.runs import remote
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(overflow="fold")
     for entry in entries:
-        table.add_row(Text(str(entry.folder)), Text(_state(entry)))
+        table.add_row(Text(remote.address(entry.folder)), Text(_state(entry)))
     on_stdout(highlight=False).print(table)
 
 
@@ -91,11 +95,13 @@ def _prune(arguments: argparse.Namespace) -> int:
     """Delete, or only list, all but the newest run sets of each scenario."""
     if arguments.keep < 0:
         raise InputError(f"--keep {arguments.keep}: must be at least 0")
+    from llmbench.runs import remote
+
     older = _older(_entries(arguments.folder), arguments.keep)
     for entry in older:
         state = _state(entry)  # with the size, before it is gone
         done = _delete(entry.folder) if arguments.yes else "would delete"
-        print(f"{done}  {entry.folder}  {state}")
+        print(f"{done}  {remote.address(entry.folder)}  {state}")
     if older and not arguments.yes:
         print("nothing was deleted; to delete them, add --yes")
     return 0
@@ -112,11 +118,14 @@ def _older(entries: list[Entry], keep: int) -> list[Entry]:
 
 def _delete(folder: Path) -> str:
     """Delete a run set, unless a process measures into it; return what was done."""
+    from llmbench.runs import remote
+
     try:
         with output.locked(folder):
+            remote.remove(folder)
             shutil.rmtree(folder)
     except InputError as error:
-        return f"kept ({error})"
+        return f"kept ({remote.with_addresses(str(error))})"
     return "deleted"
 
 
@@ -139,13 +148,19 @@ def _state(entry: Entry) -> str:
 
 
 def _as_dict(entry: Entry) -> dict[str, object]:
+    from llmbench.runs import remote
+
     return {
-        "folder": str(entry.folder), "name": entry.name, "began_at": entry.began_at,
+        "folder": remote.address(entry.folder), "name": entry.name, "began_at": entry.began_at,
         "planned": entry.planned, "measured": entry.measured, "failed": entry.failed,
         "bytes": _size(entry.folder), "problem": entry.problem,
     }  # fmt: skip
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
+    """Return the bytes of all files in a folder, or of all objects if it is in a store."""
+    from llmbench.runs import remote
+
+    if (stored := remote.stored_bytes(folder)) is not None:
+        return stored
     return sum(path.lstat().st_size for path in folder.rglob("*"))

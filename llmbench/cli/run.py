@@ -27,6 +27,7 @@ examples:
   llmbench run --url http://localhost:8000 --concurrency 16 --save chat.yaml
   llmbench run default --out results/tonight --json > tonight.json
   llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
+  llmbench run default --out s3://bucket/tonight   results in object storage
   llmbench run default --require energy            fail if energy is unavailable
 
 exit codes:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", nargs="?", type=Path, help=options.SCENARIO)
     options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
-    options.add_path(parser, "--resume", "DIR", "measure the missing runs of this results folder")
+    options.add_results(parser, "--resume", "measure the missing runs of this results folder")
     text = "fail if this quantity is unavailable in any run; results are still written"
     parser.add_argument("--require", choices=["energy"], action="append", default=[], help=text)
     parser.add_argument(
@@ -84,7 +85,7 @@ def _measure(folder: Path, arguments: argparse.Namespace, relay: Relay) -> int:
         with choose_observer(quiet=arguments.quiet) as observer:
             run_set = execute.run_all(begun, observer, relay)
         page = output.write_report(run_set)
-    output.print_result(run_set, page, arguments, failed=_failures(run_set))
+        output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)
 
 
@@ -158,22 +159,24 @@ def _show_plan(arguments: argparse.Namespace) -> int:
 
 
 def _how_to_resume(folder: Path) -> str:
-    from llmbench.runs import store
+    from llmbench.runs import remote, store
 
     run_set = store.read(folder)
     done = len(run_set.plan) - len(run_set.missing)
-    command = f"llmbench run --resume {shlex.quote(str(folder))}"
+    command = f"llmbench run --resume {shlex.quote(remote.address(folder))}"
     return f"{done} of {len(run_set.plan)} runs are kept; resume with\n  {command}"
 
 
 def _exit_code(run_set: RunSet, required: list[str], max_error_rate: float) -> int:
+    from llmbench.runs.remote import with_addresses
+
     failures = _failures(run_set)
     messages = [f"{failure['run']} failed: {failure['message']}" for failure in failures]
     messages += _with_errors(run_set, max_error_rate)
     messages += _breaches(run_set)
     messages += _without_energy(run_set) if "energy" in required else []
     for message in messages:
-        print(f"llmbench: {message}", file=sys.stderr)
+        print(f"llmbench: {with_addresses(message)}", file=sys.stderr)
     return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(messages))
 
 

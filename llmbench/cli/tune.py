@@ -258,6 +258,7 @@ def _print(arguments: argparse.Namespace, settings: Settings, cost: Cost, page: 
 
     from llmbench.report.console import on_stdout
     from llmbench.report.terminal import Fitting
+    from llmbench.runs.remote import address
 
     console = on_stdout(highlight=False)
     console.print(Text(f"\n{settings.conclusion}"))
@@ -271,9 +272,12 @@ def _print(arguments: argparse.Namespace, settings: Settings, cost: Cost, page: 
         )
     for sentence in settings.fronts:
         console.print(Text(sentence))
-    console.print(Text(f"cost  {cost}\nreport  {page}"))
+    console.print(Text(f"cost  {cost}\nreport  {address(page)}"))
 
 
 def _as_dict(settings: Settings, cost: Cost, page: Path) -> dict[str, Any]:
+    from llmbench.runs.remote import address
+
     spent = {"runs": cost.runs, "measured": cost.measured, "seconds": cost.seconds}
-    return {**settings.as_dict(), "cost": spent, "folder": str(page.parent), "report": str(page)}
+    places = {"folder": address(page.parent), "report": address(page)}
+    return {**settings.as_dict(), "cost": spent, **places}

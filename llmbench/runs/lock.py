@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from llmbench.errors import InputError
+from llmbench.runs import remote
+from llmbench.runs.lease import holder, holder_in
 
 FILE = ".lock"
-HOLDER = re.compile(r"process \d{1,10} on [\w.-]{1,255}")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[str | None]:
     """Lock a folder, created if missing, within the context.
 
-    Yields None, or the reason if its file system has no locks. The kernel unlocks the folder of a
-    process that dies. A folder that was created and is still empty is removed. Raises InputError if
-    the folder cannot be written, or if another process has locked it; the message names it.
+    Yields None, or the reason if its file system or store has no locks. The kernel unlocks the
+    folder of a process that dies. A folder that was created and is still empty is removed. Raises
+    InputError if the folder cannot be written, or if another process has locked it; the message
+    names it.
     """
     is_new, path = not folder.exists(), folder / FILE
     try:
@@ -34,7 +34,8 @@ def locked(folder: Path) -> Iterator[str | None]:
         raise InputError(message) from None
     with file:
         try:
-            yield reason
+            with remote.session(folder) as reason_of_store:
+                yield reason or reason_of_store
         finally:
             path.unlink(missing_ok=True)
             if is_new:
@@ -57,7 +58,7 @@ def _acquired(path: Path) -> tuple[IO[str], str | None]:
             return file, f"{path.parent}: its file system has no locks ({error.strerror})"
         if _is_current(file, path):
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.write(f"{holder()}\n")
             file.flush()
             return file, None
         file.close()
@@ -73,8 +74,7 @@ def _is_current(file: IO[str], path: Path) -> bool:
 
 def _refusal(folder: Path, file: IO[str]) -> str:
     file.seek(0)
-    holder = HOLDER.match(file.read(300))
-    who = holder[0] if holder else "another process"
+    who = holder_in(file.read(300))
     return (
         f"{folder}: {who} is measuring into it; wait until it has ended, or choose another folder"
     )

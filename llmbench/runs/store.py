@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from llmbench import __version__
 from llmbench.errors import InputError, shown
+from llmbench.runs import remote
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.checking import checked
 from llmbench.runs.files import PARTIAL, read_json, replacing, sync, temporary, write_json
@@ -83,6 +84,7 @@ def new_folder(folder: Path, inner: str, otherwise: str = "") -> Iterator[None]:
             (folder / inner).mkdir(exist_ok=True)
             check_space(folder)
             yield
+            remote.push(folder)
 
 
 def _check_unused(folder: Path, inner: str, otherwise: str) -> None:
@@ -302,9 +304,10 @@ def read(folder: str | Path) -> RunSet:
 def read_plan(folder: str | Path) -> RunSet:
     """Read a run set with its plan, but without its runs.
 
-    Raises InputError when the folder is missing, is not a run set, or has an unknown version.
+    The folder may be the URL of one in a store. Raises InputError when it is missing, is not a run
+    set, or has an unknown version.
     """
-    folder = Path(folder)
+    folder = remote.opened(folder)
     path = folder / MANIFEST
     manifest = upgraded_manifest(_manifest(folder), path, REMEDY)
     stored = checked(manifest, Manifest, path, REMEDY)

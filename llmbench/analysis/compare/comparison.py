@@ -16,6 +16,7 @@ from llmbench.analysis.compare.judge import (
     control_false_discoveries,
 )
 from llmbench.analysis.stats import geometric_mean
+from llmbench.runs.remote import address
 from llmbench.runs.run_set import RunSet
 
 # the smallest relevant change, as a fraction, unless a scenario sets its own
@@ -82,8 +83,8 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as JSON data."""
         return {
-            "baseline": str(self.baseline.folder),
-            "candidate": str(self.candidate.folder),
+            "baseline": address(self.baseline.folder),
+            "candidate": address(self.candidate.folder),
             "cases": [
                 {
                     "case": case.case,

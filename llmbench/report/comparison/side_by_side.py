@@ -21,6 +21,7 @@ from llmbench.report import table
 from llmbench.report.charts import BARS, Bar, Chart, bars
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, UNSUPPORTED, Cell, Column, Table
+from llmbench.runs.remote import address
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
@@ -91,7 +92,7 @@ class NamedResults:
 def sides(run_sets: Sequence[RunSet]) -> list[NamedResults]:
     """Return run sets named after their folders, or by full path if folder names collide."""
     short = [run_set.folder.name for run_set in run_sets]
-    whole = [str(run_set.folder) for run_set in run_sets]
+    whole = [address(run_set.folder) for run_set in run_sets]
     names = short if len({*short}) == len({*whole}) else whole
     earlier = [names[:index].count(name) for index, name in enumerate(names)]
     return [

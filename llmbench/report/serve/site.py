@@ -19,7 +19,7 @@ from llmbench.report import pages
 from llmbench.report.comparison import page as comparison_page
 from llmbench.report.html import HOME
 from llmbench.report.pages import Listed
-from llmbench.runs import catalog, store
+from llmbench.runs import catalog, remote, store
 from llmbench.runs.catalog import Stamp
 
 COMPARE, REPORT = "/compare", "/report/"
@@ -105,6 +105,7 @@ class Site:
 
     def folders(self) -> dict[str, Path]:
         """Return the folders of the current run sets by their key in URLs."""
+        remote.refresh(self._folder)
         return {_key(self._shown(path)): path for path in catalog.find(self._folder)}
 
     def _shown(self, path: Path) -> str:
