@@ -62,7 +62,7 @@ def of(
     return RunSet(folder, "fleet", "", small_sets.BEGAN, "name: fleet\n", (), {}, plan, tuple(runs))
 
 
-def stored(folder: Path, repeats: int = 1, **ttfts: float) -> Path:
+def stored(folder: Path, ttfts: Mapping[str, float], repeats: int = 1) -> Path:
     """Store a run set with records, of one kind of node per TTFT, and return its folder."""
     runs = [
         replace(run, summary=None, records=records_table(small_sets.records(ttft)))

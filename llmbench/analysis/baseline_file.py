@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, meters_of
+from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, hardware_of, meters_of
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import metric_key
+from llmbench.analysis.nodes import NODE
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.checking import check_moment, check_part, check_unique, checked
@@ -36,6 +37,19 @@ class _StoredMetric(msgspec.Struct):
     n: tuple[Count, ...]
 
 
+class _Machine(msgspec.Struct, kw_only=True):
+    """One of the machines of a case, and the processes that were measured on it."""
+
+    environment: Plain
+    energy: Plain = {}
+    node: Plain | None = None
+    processes: tuple[Repeat, ...]
+
+    def __post_init__(self) -> None:
+        check_part(self.environment, Environment, "environment")
+        check_part(self.energy, dict[str, Meter], "energy")
+
+
 class SummarizedCase(msgspec.Struct, kw_only=True):
     """The summary of a case in a baseline file or a history store."""
 
@@ -50,6 +64,7 @@ class SummarizedCase(msgspec.Struct, kw_only=True):
     schedules: tuple[str | None, ...] = ()
     schedule: str | None = None  # version 1: that of all processes
     energy: Plain = {}
+    machines: tuple[_Machine, ...] = ()  # of several nodes; else the one above is that of all
     processes: tuple[Repeat, ...]
     metrics: dict[str, _StoredMetric]
 
@@ -64,6 +79,9 @@ class SummarizedCase(msgspec.Struct, kw_only=True):
         lengths += [len(self.schedules)] if self.schedules else []
         if not self.processes or any(length != len(self.processes) for length in lengths):
             raise ValueError("expected one value, count and schedule for each of `processes`")
+        measured = [repeat for machine in self.machines for repeat in machine.processes]
+        if self.machines and sorted(measured) != sorted(self.processes):
+            raise ValueError("expected each of `processes` on one of the `machines`")
 
 
 class _Stored(msgspec.Struct):
@@ -90,7 +108,7 @@ def summary(run_set: RunSet) -> dict[str, Any]:
 
 
 def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
-    """Return a case's metrics, one value per process, and the environment of its first run."""
+    """Return a case's metrics, one value per process, and its machines."""
     first = runs[0]
     summaries = Processes.of(runs).summaries
     known = [key for key in summaries[0] if all(s[key].value is not None for s in summaries)]
@@ -101,22 +119,48 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
         "point": first.case.point,
         "spec": first.case.spec,
         "commit": (first.environment.get("git") or {}).get("commit"),
-        "environment": {
-            top: first.environment[top]
-            for top in dict.fromkeys(path.partition(".")[0] for path in (*HARDWARE, *SOFTWARE))
-            if top in first.environment
-        },
+        "environment": _environment(first),
         "effective": first.backend_report.get("effective", {}),
         "schedules": [run.facts.get("schedule_sha256") for run in runs],
-        "energy": {
-            name: {"method": method, "uuid": uuid}
-            for name, (method, uuid) in meters_of(first).items()
-        },
+        "energy": _energy(first),
+        **_machines(runs),
         "processes": [run.repeat for run in runs],
         "metrics": {
             key: {"values": [s[key].value for s in summaries], "n": [s[key].n for s in summaries]}
             for key in known
         },
+    }
+
+
+def _environment(run: Run) -> Plain:
+    tops = dict.fromkeys(path.partition(".")[0] for path in (*HARDWARE, *SOFTWARE))
+    return {top: run.environment[top] for top in tops if top in run.environment}
+
+
+def _energy(run: Run) -> Plain:
+    return {
+        name: {"method": method, "uuid": uuid} for name, (method, uuid) in meters_of(run).items()
+    }
+
+
+def _machines(runs: Sequence[Run]) -> Plain:
+    """Return the machines of runs with their processes; empty for one machine without a node."""
+    machines: dict[str, list[Run]] = {}
+    for run in runs:
+        parts = hardware_of(run.environment), meters_of(run), run.facts.get(NODE)
+        machines.setdefault(json.dumps(parts, sort_keys=True), []).append(run)
+    if len(machines) == 1 and NODE not in runs[0].facts:
+        return {}
+    return {
+        "machines": [
+            {
+                "environment": _environment(of[0]),
+                "energy": _energy(of[0]),
+                "node": of[0].facts.get(NODE),
+                "processes": [run.repeat for run in of],
+            }
+            for of in machines.values()
+        ]
     }
 
 
@@ -154,22 +198,26 @@ def runs_of(stored: SummarizedCase, began_at: str) -> list[Run]:
     spec, schedules = stored.spec, stored.schedules
     if not schedules:
         spec, schedules = spec_before_draws(spec), (stored.schedule,) * len(stored.processes)
-    run = Run(
-        case=Case(stored.case, stored.slug, stored.backend, stored.point, spec),
-        repeat=0,
-        began_at=began_at,
-        environment=stored.environment,
-        backend_report={"effective": stored.effective},
-    )
+    case = Case(stored.case, stored.slug, stored.backend, stored.point, spec)
+    machines = {repeat: machine for machine in stored.machines for repeat in machine.processes}
+    alone = _Machine(environment=stored.environment, energy=stored.energy, processes=())
     return [
-        replace(
-            run,
+        Run(
+            case=case,
             repeat=repeat,
-            facts={"schedule_sha256": schedule, "energy": stored.energy},
+            began_at=began_at,
+            environment=machine.environment,
+            backend_report={"effective": stored.effective},
+            facts={
+                "schedule_sha256": schedule,
+                "energy": machine.energy,
+                **({NODE: machine.node} if machine.node else {}),
+            },
             summary={
                 metric_key(key): (metric.values[index], metric.n[index])
                 for key, metric in stored.metrics.items()
             },
         )
         for index, (repeat, schedule) in enumerate(zip(stored.processes, schedules, strict=True))
+        for machine in [machines.get(repeat, alone)]
     ]

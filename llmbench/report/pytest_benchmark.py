@@ -10,6 +10,7 @@ import numpy as np
 
 from llmbench import __version__
 from llmbench.analysis.metrics import METRICS
+from llmbench.analysis.nodes import NODE
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run_set import RunSet
 
@@ -19,10 +20,10 @@ WRITTEN = [f"{latency}_p{p}" for latency in ("ttft", "tpot", "itl", "e2e") for p
 def as_pytest_benchmark(run_set: RunSet) -> str:
     """Return the latency percentiles of every case in pytest-benchmark's JSON format."""
     results = Results(run_set)
-    environment = run_set.runs[0].environment if run_set.runs else {}
-    git = environment.get("git") or {}
+    environments = [run.environment for run in run_set.runs if run.environment] or [{}]
+    git = environments[0].get("git") or {}
     saved = {
-        "machine_info": _machine(environment),
+        "machine_info": _shared(list(map(_machine, environments))),
         "commit_info": {"id": git.get("commit"), "dirty": git.get("dirty")},
         "benchmarks": [
             _benchmark(run_set.name, case, metric, values)
@@ -34,6 +35,21 @@ def as_pytest_benchmark(run_set: RunSet) -> str:
         "version": f"llmbench {__version__}",
     }
     return json.dumps(saved, indent=1)
+
+
+def _shared(machines: Sequence[Any]) -> Any:
+    """Return what all machines have in common; None where they differ, as kinds of node do."""
+    first = machines[0]
+    if isinstance(first, dict):
+        return {key: _shared([machine[key] for machine in machines]) for key in first}
+    return first if all(machine == first for machine in machines) else None
+
+
+def _of_node(case: CaseResults) -> dict[str, Any]:
+    """Return the machine of a case that was measured on one of several kinds of node."""
+    if NODE not in case.point:
+        return {}
+    return {"machine": _shared([_machine(run.environment) for run in case.runs])}
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +73,7 @@ def _benchmark(
         "fullname": f"{group}::{name}",
         "params": None,
         "param": None,
-        "extra_info": {"metric": metric},
+        "extra_info": {"metric": metric, **_of_node(case)},
         "options": {"timer": "llmbench"},
         "stats": statistics(values),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from llmbench.runs import store
 from llmbench.runs.store import MANIFEST
 
 COMMIT_LETTERS = 10
+MACHINES = 3  # listed of a run set
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -21,8 +22,8 @@ Stamp = tuple[tuple[str, int, int], ...]
 class Entry:
     """One run set in the catalog; an unreadable one has only its folder, name and ``problem``.
 
-    ``damaged`` counts runs that cannot be read; ``machine`` and ``commit`` are those of the first
-    other run.
+    ``damaged`` counts runs that cannot be read; ``machine`` has the machines of the others, and
+    ``commit`` is that of the first.
     """
 
     folder: Path
@@ -74,7 +75,7 @@ def entry(folder: Path) -> Entry:
     outlines = list(store.outlines(run_set))
     runs = [run for run in outlines if not isinstance(run, InputError)]
     statuses = [run.status for run in runs]
-    environment = runs[0].environment if runs else {}
+    environments = [run.environment for run in runs if run.environment] or [{}]
     return Entry(
         folder=folder,
         name=run_set.name,
@@ -85,9 +86,16 @@ def entry(folder: Path) -> Entry:
         measured=statuses.count("done"),
         failed=statuses.count("failed"),
         damaged=len(outlines) - len(runs),
-        machine=_machine(environment),
-        commit=((environment.get("git") or {}).get("commit") or "")[:COMMIT_LETTERS],
+        machine=_machines(environments),
+        commit=((environments[0].get("git") or {}).get("commit") or "")[:COMMIT_LETTERS],
     )
+
+
+def _machines(environments: Iterable[dict[str, Any]]) -> str:
+    """Return the different machines as text, and how many more than MACHINES there are."""
+    machines = list(dict.fromkeys(filter(None, map(_machine, environments))))
+    more = len(machines) - MACHINES
+    return "; ".join([*machines[:MACHINES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _machine(environment: dict[str, Any]) -> str:

@@ -292,6 +292,12 @@ KINDS: dict[str, Kind] = {
         "Compare energy only with runs on the same card; above 10 %, it would be invalid.",
         ("part",),
     ),
+    "mixed-hardware": Kind(
+        "warning",
+        "The runs of this case were measured on machines that differ in {differing}.",
+        "Set `nodes: each` to compare kinds of node, or `resources` that only one kind has.",
+        blocks_claims=True,
+    ),
     # sample sizes
     "few-repeats": Kind(
         "note",

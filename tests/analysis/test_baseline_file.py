@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from analysis.compare.test_comparison import SIX, TOLERATED, run_set, slower
+from node_sets import ENERGY, THROUGHPUT, Nodes, of
 
 from llmbench.analysis import baseline_file
 from llmbench.analysis.compare.comparison import compare
@@ -54,6 +55,37 @@ def test_a_file_without_commits_and_meters_is_read(tmp_path: Path) -> None:
         del case["commit"], case["energy"]
     (tmp_path / "a.json").write_text(json.dumps(old))
     assert len(baseline_file.read(tmp_path / "a.json").runs) == len(measured.runs)
+
+
+def test_a_file_keeps_the_machine_and_the_meters_of_each_process(tmp_path: Path) -> None:
+    measured = of(Nodes("L4", {THROUGHPUT: SIX}, ["GPU-1", "GPU-2"]))
+    baseline_file.write(measured, tmp_path / "a.json")
+    for run, restored in zip(
+        measured.runs, baseline_file.read(tmp_path / "a.json").runs, strict=True
+    ):
+        assert restored.facts["node"] == run.facts["node"]
+        assert restored.facts["energy"] == run.facts["energy"]
+        assert restored.environment["gpus"] == run.environment["gpus"]
+
+
+def test_a_file_whose_machines_have_other_processes_is_refused(tmp_path: Path) -> None:
+    content = baseline_file.summary(of(Nodes("L4", {THROUGHPUT: SIX}, ["GPU-1", "GPU-2"])))
+    content["cases"][0]["machines"].pop()
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="expected each of `processes` on one of the `machines`"):
+        baseline_file.read(tmp_path / "a.json")
+
+
+def test_energies_of_other_cards_in_a_file_have_their_allowance(tmp_path: Path) -> None:
+    energies = {ENERGY: SIX}
+    baseline_file.write(of(Nodes("L4", energies, ["GPU-1", "GPU-2"])), tmp_path / "a.json")
+    same, other = (of(Nodes("L4", energies, cards)) for cards in (["GPU-1", "GPU-2"], ["GPU-1"]))
+    baseline = baseline_file.read(tmp_path / "a.json")
+    outcomes = [
+        compare(baseline, candidate, {ENERGY: 0.03}).cases[0].verdicts[ENERGY].outcome
+        for candidate in (same, other)
+    ]
+    assert outcomes == ["equivalent", "inconclusive"]
 
 
 def test_a_metric_that_is_not_in_a_baseline_file_says_so(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def case(**point: Any) -> Case:
 
 
 def run(name: str | None = None, kind: str | None = None, price: Any = None, **more: Any) -> Run:
-    node = {"node": {"name": name, "kind": kind, "resources": {}}} if name else {}
+    node: dict[str, Any] = {"node": {"name": name, "kind": kind}} if name else {}
     spec = {} if price is None else {"price_per_hour": price}
     one = Case("eager", "eager", "eager", {}, spec)
     return Run(one, 1, BEGAN, facts={**node, **more.pop("facts", {})}, **more)

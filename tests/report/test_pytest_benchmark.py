@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from node_sets import Nodes, of
 from pytest_benchmark.stats import Stats
 
 from llmbench.report import render
@@ -30,3 +31,11 @@ def test_a_benchmark_is_a_metric_of_a_case_and_a_round_is_a_process(sample: RunS
     names = [benchmark["name"] for benchmark in benchmarks]
     assert "swift[TTFT p50]" in names
     assert {benchmark["stats"]["rounds"] for benchmark in benchmarks} == {3}
+
+
+def test_a_fleet_has_the_machine_of_each_case_and_what_they_share() -> None:
+    one = {"ttft_p50": (0.1, 0.1)}
+    exported = json.loads(render(of(Nodes("L4", one), Nodes("H100", one)), "pytest-benchmark"))
+    assert exported["machine_info"]["cpu"] == {"brand_raw": None, "count": None}
+    machines = [benchmark["extra_info"]["machine"] for benchmark in exported["benchmarks"]]
+    assert [machine["cpu"]["brand_raw"] for machine in machines] == ["CPU of L4", "CPU of H100"]

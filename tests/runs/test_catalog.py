@@ -115,3 +115,11 @@ def test_a_stamp_ignores_unfinished_runs(tmp_path: Path) -> None:
     (run,) = (folder / "runs").iterdir()
     shutil.copytree(run, folder / "runs" / f".{run.name}.partial-1")
     assert catalog.stamp(folder) == before
+
+
+def test_an_entry_names_each_machine_of_a_fleet_once(tmp_path: Path) -> None:
+    plan = [planned("eager", repeat) for repeat in range(1, 7)]
+    begun(tmp_path / "set", plan)
+    for run, model in zip(plan, "AABCDE", strict=True):
+        store.write_run(tmp_path / "set", run_of(run, environment={"cpu": {"model": model}}))
+    assert catalog.entry(tmp_path / "set").machine == "A; B; C; and 2 more"

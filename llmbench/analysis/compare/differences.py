@@ -12,11 +12,11 @@ from llmbench.runs.run import Run
 
 DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 
-# scenario keys that do not affect the measurement
+# scenario keys that do not affect the measurement; the hardware facts tell where it was placed
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
     "sweep", "quality", "keep_outputs", "gate", "energy", "seed_per_repeat",
-    "rerun_contaminated", "imported",
+    "rerun_contaminated", "imported", "resources", "nodes",
 }  # fmt: skip
 CHECKED = "model.self_check"  # before a load, which it does not affect
 HARDWARE = (

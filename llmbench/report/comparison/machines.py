@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llmbench.analysis.compare.differences import hardware_of
+from llmbench.analysis.nodes import gpus_of, kind_of
 from llmbench.analysis.roofline.peaks import DevicePeaks, peaks_of
 from llmbench.report.comparison.side_by_side import NamedResults
-from llmbench.report.table import Cell, Table, missing, text_columns
+from llmbench.report.table import PAIR, Cell, Table, missing, text_columns
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
 
@@ -88,15 +89,34 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 
 
 def machines(compared: Sequence[NamedResults]) -> Table:
-    """Return one row per recorded fact about the machines; all values if a side's runs differ."""
-    columns = text_columns("fact", *(side.name for side in compared))
-    values = {label: [_values(side, look) for side in compared] for label, look in FACTS.items()}
+    """Return one row per recorded fact about the machines; all values if a side's runs differ.
+
+    A side that was measured on several kinds of node has a column for each.
+    """
+    of_columns = dict(column for side in compared for column in _columns(side))
+    columns = text_columns("fact", *of_columns)
+    values = {
+        label: [_values(runs, look) for runs in of_columns.values()]
+        for label, look in FACTS.items()
+    }
     rows = tuple(_row(label, sides) for label, sides in values.items() if any(sides))
     return Table("Machines", columns, rows, " ".join(how_many(compared)))
 
 
-def _values(side: NamedResults, look: Callable[[Run], Any]) -> list[str]:
-    return sorted({str(value) for run in _runs(side) if (value := look(run)) is not None})
+def _columns(side: NamedResults) -> Iterator[tuple[str, list[Run]]]:
+    """Yield the runs of a side by kind of node, or all of them if they are of one kind."""
+    kinds: dict[str | None, list[Run]] = {}
+    for run in _runs(side):
+        kinds.setdefault(kind_of(run), []).append(run)
+    if len(kinds) < PAIR:
+        yield side.name, [run for runs in kinds.values() for run in runs]
+        return
+    for kind, runs in kinds.items():
+        yield f"{side.name}, {kind or 'unknown node'}", runs
+
+
+def _values(runs: Sequence[Run], look: Callable[[Run], Any]) -> list[str]:
+    return sorted({str(value) for run in runs if (value := look(run)) is not None})
 
 
 def _row(label: str, sides: Sequence[list[str]]) -> tuple[Cell, ...]:
@@ -126,25 +146,21 @@ def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
     for side, hardware in zip(compared, kinds, strict=True):
         if len(hardware) > 1:
             yield f"{side.name} was measured on {len(hardware)} kinds of hardware."
-    if len(set().union(*kinds)) > 1:
+    if any(hardware != kinds[0] for hardware in kinds):
         yield (
             "Different hardware: the ratios hold for these machines only. Differences between two "
             "machines of one kind are not accounted for."
         )
     else:
         yield (
-            "Same hardware on all sides. Differences between two machines of that kind are not "
-            "accounted for."
+            f"Same {'kinds of ' * (len(kinds[0]) > 1)}hardware on all sides. Differences between "
+            f"two machines of {'one' if len(kinds[0]) > 1 else 'that'} kind are not accounted for."
         )
 
 
 def _cards(side: NamedResults) -> set[str]:
     """Return the UUIDs of a side's GPUs: those that were sampled, or else all of the machine."""
-    ids: set[str] = set()
-    for run in _runs(side):
-        gpus = run.facts.get("gpus") or run.environment.get("gpus") or []
-        ids |= {gpu["uuid"] for gpu in gpus if gpu.get("uuid")}
-    return ids
+    return {uuid for run in _runs(side) for uuid in gpus_of(run)}
 
 
 def _gpu_counts(compared: Sequence[NamedResults], cards: Sequence[set[str]]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from llmbench.analysis.compare.differences import DifferenceKind, as_text, facts, schedules
+from llmbench.analysis.compare.differences import DifferenceKind, Facts, as_text, facts, schedules
+from llmbench.analysis.nodes import NODE
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import Cell, Table, text_columns
 
@@ -12,6 +13,11 @@ NAMED = 3
 ALIKE = (
     "Yes: all cases had the same requests, hardware and software. The settings of the backends are "
     "listed below."
+)
+
+OF_KINDS = (
+    "The cases were measured on {} kinds of node, whose hardware and software are listed below; "
+    "the section Hardware compares them."
 )
 
 
@@ -25,15 +31,17 @@ def differing(results: Results) -> Table:
     rows = tuple(
         (*map(Cell, key), *(Cell(as_text(of_case.get(key))) for of_case in known)) for key in differ
     )
-    note = " ".join(_follows(cases, differ)) if len(cases) > 1 else ""
+    note = " ".join(_follows(cases, differ, known)) if len(cases) > 1 else ""
     return Table("What differs between the cases", columns, rows, note)
 
 
 def _follows(
-    cases: Collection[CaseResults], differ: Collection[tuple[DifferenceKind, str]]
+    cases: Sequence[CaseResults],
+    differ: Sequence[tuple[DifferenceKind, str]],
+    known: Sequence[Facts],
 ) -> Iterator[str]:
     """Yield sentences on how the differences, by kind, affect comparability."""
-    swept = dict.fromkeys(key for case in cases for key in case.point)
+    swept = dict.fromkeys(key for case in cases for key in case.point if key != NODE)
     scenario = _named("scenario", differ)
     if others := [what for what in scenario if what not in swept]:
         yield f"No: the cases differ in scenario ({_listed(others)})."
@@ -41,11 +49,30 @@ def _follows(
         yield f"{_listed(list(swept))} is swept: compare cases at the same point only."
     elif not others and not _share_schedules(cases):
         yield "The arrival times of requests differ; compare with care."
+    kinds = {case.point.get(NODE) for case in cases}
+    if len(kinds) > 1:
+        yield OF_KINDS.format(len(kinds))
+    unlike = _within_a_kind(cases, differ, known)
     for kind in ("hardware", "software"):
-        if names := _named(kind, differ):
+        if names := _named(kind, unlike):
             yield f"The {kind} differs ({_listed(names)}), which may affect the results."
     if not {kind for kind, _ in differ} - {"setting"} and _share_schedules(cases):
         yield ALIKE
+
+
+def _within_a_kind(
+    cases: Sequence[CaseResults],
+    differ: Sequence[tuple[DifferenceKind, str]],
+    known: Sequence[Facts],
+) -> list[tuple[DifferenceKind, str]]:
+    """Return the facts that differ between cases on one kind of node, or where none has a kind."""
+    pairs = list(zip((case.point.get(NODE) for case in cases), known, strict=True))
+    kinds = {kind for kind, _ in pairs}
+    return [
+        key
+        for key in differ
+        if len({(kind, as_text(of_case.get(key))) for kind, of_case in pairs}) > len(kinds)
+    ]
 
 
 def _share_schedules(cases: Collection[CaseResults]) -> bool:

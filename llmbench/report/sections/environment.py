@@ -7,14 +7,18 @@ from typing import Any
 
 from llmbench.analysis.engine_time import activity_of
 from llmbench.analysis.metrics import Value, series_mean, series_rise
+from llmbench.analysis.nodes import kind_of
 from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import MISSING, Cell, Column, Table
+from llmbench.report.table import MISSING, PAIR, Cell, Column, Table
 from llmbench.report.wording import series_label
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
 TOTAL_UNITS = ("J", "preemptions")  # sampled as running totals
+UNKNOWN_KIND = "unknown node"
+
+Facts = dict[str, dict[str, list[str]]]  # the runs that have each value, by fact
 
 
 def settings(results: Results) -> Table:
@@ -50,13 +54,34 @@ def _setting(pairs: list[tuple[str, str]]) -> Cell:
 
 
 def environment(results: Results) -> Table:
-    """Return the recorded facts on machine and software, one per row; all values if runs differ."""
-    facts: dict[str, dict[str, list[str]]] = {}
+    """Return the recorded facts on machine and software, one per row; all values if runs differ.
+
+    Several kinds of node have a column each.
+    """
+    kinds: dict[str | None, Facts] = {}
     for run in results.run_set.runs:
+        facts = kinds.setdefault(kind_of(run), {})
         for key, value in _flat(run.environment, ""):
             facts.setdefault(key, {}).setdefault(value, []).append(run.name)
-    rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
+    return _machine(*kinds.values()) if len(kinds) < PAIR else _machines(kinds)
+
+
+def _machine(facts: Facts | None = None) -> Table:
+    rows = tuple((Cell(key), _fact(values)) for key, values in (facts or {}).items())
     return Table("Environment", table.text_columns("fact", "value"), rows)
+
+
+def _machines(kinds: dict[str | None, Facts]) -> Table:
+    names = [UNKNOWN_KIND if kind is None else kind for kind in kinds]
+    keys = dict.fromkeys(key for facts in kinds.values() for key in facts)
+    rows = tuple(_row(key, [facts.get(key, {}) for facts in kinds.values()]) for key in keys)
+    return Table("Environment", table.text_columns("fact", *names), rows)
+
+
+def _row(key: str, of_kinds: list[dict[str, list[str]]]) -> tuple[Cell, ...]:
+    is_same = all(values.keys() == of_kinds[0].keys() for values in of_kinds)
+    cells = (_fact(values) if values else table.missing("not recorded") for values in of_kinds)
+    return (Cell(key, detail="" if is_same else f"{DIFFERS} differs"), *cells)
 
 
 def _fact(values: dict[str, list[str]]) -> Cell:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.energy import AGREES_WITHIN
 from llmbench.analysis.metrics import LATENCIES, METRICS, commonest_error
 from llmbench.analysis.stats import MIN_PROCESSES, min_samples_for_percentile
@@ -95,6 +96,7 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
     if case.runs:
         yield from _failures(case)
         yield from _harness(case)
+        yield from _hardware(case)
         yield from _sample_sizes(case)
         yield from _energy(case)
         yield from _above_roofs(case)
@@ -114,6 +116,13 @@ def _harness(case: CaseResults) -> Iterator[Caveat]:
     # "unknown" already has a stored caveat, "imported"
     if case.validity.verdict in ("degraded", "invalid"):
         yield Caveat(f"harness-{case.validity.verdict}", reasons=case.validity.reasons)
+
+
+def _hardware(case: CaseResults) -> Iterator[Caveat]:
+    seen = [hardware_of(run.environment) for run in case.runs if run.environment]
+    values = {what: {one[what] for one in seen} for what in (seen[0] if seen else ())}
+    if differing := [what for what, each in values.items() if len(each) > 1]:
+        yield Caveat("mixed-hardware", differing=differing)
 
 
 def _above_roofs(case: CaseResults) -> Iterator[Caveat]:

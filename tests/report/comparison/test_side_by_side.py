@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from node_sets import Nodes, of
 
 from llmbench.report.charts import Chart
 from llmbench.report.comparison.machines import machines
@@ -296,3 +298,17 @@ def test_measured_peaks_are_shown() -> None:
         ["memory bandwidth, measured", "—", "3.00 TB/s"],
         ["matrix products, measured", "—", "700 TFLOP/s in bfloat16"],
     ]
+
+
+def test_each_kind_of_node_of_a_side_has_a_column() -> None:
+    one = {"ttft_p50": SLOW["ttft_p50"]}
+    fleet = of(Nodes("L4", one), Nodes("H100", one))
+    table = machines(sides([fleet, replace(fleet, folder=Path("other"))]))
+    assert [column.label for column in table.columns] == [
+        "fact", "fleet, L4", "fleet, H100", "other, L4", "other, H100",
+    ]  # fmt: skip
+    assert texts(table)[0] == ["CPU", *["CPU of L4", "CPU of H100"] * 2]
+    assert table.note.endswith(
+        "Same kinds of hardware on all sides. Differences between two machines of one kind are not "
+        "accounted for."
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from node_sets import THROUGHPUT, Nodes, of
+
+from llmbench.analysis.compare.differences import differences
 from llmbench.report.results import Results
 from llmbench.report.sections.case_differences import differing
 
@@ -72,3 +76,30 @@ def test_different_arrival_times_are_mentioned(make: Any, tmp_path: Path) -> Non
 def test_one_case_differs_from_nothing(make: Any, tmp_path: Path) -> None:
     table = differing(cases(make, tmp_path, {}))
     assert (table.rows, table.note) == ((), "")
+
+
+def test_the_hardware_of_kinds_of_node_is_meant_to_differ() -> None:
+    one = {THROUGHPUT: (1.0, 1.0)}
+    table = differing(Results(of(Nodes("L4", one), Nodes("H100", one))))
+    assert "hardware" in {row[0].text for row in table.rows}
+    assert table.note == (
+        "The cases were measured on 2 kinds of node, whose hardware and software are listed below; "
+        "the section Hardware compares them."
+    )
+
+
+def test_other_hardware_on_one_kind_of_node_is_named() -> None:
+    one, other = ({"cpu": {"model": model}} for model in ("A", "B"))
+    l4 = Nodes("L4", {THROUGHPUT: (1.0, 1.0)})
+    on_a = of(l4, replace(l4, kind="H100", environment=one), points=[{"engine.slots": 2}])
+    on_b = of(replace(l4, kind="H100", environment=other), points=[{"engine.slots": 4}])
+    both = replace(on_a, plan=on_a.plan + on_b.plan, runs=on_a.runs + on_b.runs)
+    note = differing(Results(both)).note
+    assert "engine.slots is swept: compare cases at the same point only." in note
+    assert note.endswith("The hardware differs (cpu.model), which may affect the results.")
+
+
+def test_where_a_scenario_is_placed_is_no_difference_of_the_scenario() -> None:
+    specs = [{"resources": {"gpu": 1, "accelerator": kind}, "nodes": "each"} for kind in ("a", "b")]
+    runs = [of(Nodes("L4", {THROUGHPUT: (1.0,)}), **spec).runs for spec in specs]
+    assert differences(*runs) == []

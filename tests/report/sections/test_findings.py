@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node_sets import THROUGHPUT, Nodes, of
 
 from llmbench.report.results import Results
 from llmbench.report.sections import findings
@@ -128,3 +129,22 @@ def test_a_schedule_shared_by_all_repeats_is_a_note(
     runs = [make.run_of(planned, make.serve(1)) for planned in plan]
     found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
     assert ("one-schedule" in kinds(found, "swift")) is not per_repeat
+
+
+def test_runs_of_one_case_on_different_machines_block_claims() -> None:
+    fleet = of(Nodes("any", {THROUGHPUT: (1.0, 1.0, 1.0)}))
+    others = [
+        replace(run, environment={"cpu": {"model": f"CPU {run.repeat % 2}"}}) for run in fleet.runs
+    ]
+    every = findings.find(Results(replace(fleet, runs=tuple(others))))
+    (mixed,) = [one for one in every if one.caveat.kind == "mixed-hardware"]
+    assert mixed.caveat.blocks_claims
+    assert mixed.message == (
+        "The runs of this case were measured on machines that differ in cpu.model."
+    )
+
+
+def test_kinds_of_node_are_no_mixed_hardware() -> None:
+    one = {THROUGHPUT: (1.0, 1.0, 1.0)}
+    every = findings.find(Results(of(Nodes("L4", one), Nodes("H100", one))))
+    assert "mixed-hardware" not in {finding.caveat.kind for finding in every}

@@ -22,6 +22,7 @@ from llmbench.runs.run_set import RunSet
 SIX = (100.0, 101.0, 102.0, 99.5, 100.5, 101.5)
 HALF = tuple(value / 2 for value in SIX)
 L4 = Nodes("L4", {THROUGHPUT: HALF, COST: SIX, ENERGY: SIX}, ["GPU-1", "GPU-2"])
+TTFTS = {"L4": 0.2, "H100": 0.1}
 H100 = Nodes("H100", {THROUGHPUT: SIX, COST: HALF, ENERGY: SIX}, ["GPU-3"])
 
 
@@ -102,14 +103,14 @@ def test_one_kind_has_no_section_and_no_table() -> None:
 
 
 def test_the_page_has_the_comparison(tmp_path: Path) -> None:
-    page = pages.report(store.read(stored(tmp_path / "set", L4=0.2, H100=0.1)))
+    page = pages.report(store.read(stored(tmp_path / "set", TTFTS)))
     assert '<h2 id="hardware">Hardware</h2>' in page
     assert "Measured: L4 1 GPU on 1 node and H100 1 GPU on 1 node." in page
 
 
 def test_names_of_kinds_are_escaped(tmp_path: Path) -> None:
     hostile = "<img src=x onerror=alert(1)>"
-    page = pages.report(store.read(stored(tmp_path / "set", **{"L4": 0.2, hostile: 0.1})))
+    page = pages.report(store.read(stored(tmp_path / "set", {"L4": 0.2, hostile: 0.1})))
     assert hostile not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
 
@@ -117,7 +118,7 @@ def test_names_of_kinds_are_escaped(tmp_path: Path) -> None:
 def test_the_terminal_has_the_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report.show(store.read(stored(tmp_path / "set", L4=0.2, H100=0.1)))
+    report.show(store.read(stored(tmp_path / "set", TTFTS)))
     shown = capsys.readouterr().out
     assert "Kinds of node compared" in shown
     assert "× 0.500" in shown
@@ -126,7 +127,7 @@ def test_the_terminal_has_the_comparison(
 def test_the_comparison_is_exported_with_a_row_per_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = stored(tmp_path / "set", L4=0.2, H100=0.1)
+    folder = stored(tmp_path / "set", TTFTS)
     assert main(["export", str(folder), "--what", "hardware", "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     (ttft,) = [row for row in rows if (row["metric"], row["kind"]) == ("ttft_p50", "H100")]
@@ -137,6 +138,6 @@ def test_the_comparison_is_exported_with_a_row_per_kind(
 def test_one_kind_of_node_has_no_comparison_to_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = stored(tmp_path / "set", L4=0.2)
+    folder = stored(tmp_path / "set", {"L4": 0.2})
     assert main(["export", str(folder), "--what", "hardware", "--format", "csv"]) == 2
     assert "was measured on one kind of node" in capsys.readouterr().err
