@@ -46,6 +46,10 @@ class Choice:
     def least_loaded(self) -> int:
         """Return the server with the fewest requests in flight; of several, the next in turn."""
         number, count = self.request.id, len(self.loads)
+        if len(self.available) == count:  # the same, much faster for many
+            turn, least = number % count, min(self.loads)
+            later = self.loads[turn:]
+            return turn + later.index(least) if least in later else self.loads.index(least)
         return min(self.available, key=lambda s: (self.loads[s], (s - number) % count))
 
     def of_two(self) -> int:

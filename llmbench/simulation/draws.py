@@ -39,17 +39,29 @@ class Draws:
 
     def next(self) -> float:
         """Take and return the next value."""
-        (value,) = self.ahead(1)[self._taken : self._taken + 1]
+        if self._taken == len(self._values):
+            self.ahead(1)
+        value = self._values[self._taken]
         self._taken += 1
         return value
 
-    def ahead(self, count: int) -> list[float]:
-        """Return a list which has at least ``count`` values from the position `taken` on."""
+    def take(self, count: int) -> Floats:
+        """Take and return the next values."""
+        values, at = self.ahead(count)
+        self.skip(count)
+        return np.array(values[at : at + count])
+
+    def ahead(self, count: int) -> tuple[list[float], int]:
+        """Return the values ahead, at least ``count``, as a list and the index of the next one."""
         while len(self._values) - self._taken < count:
-            self._values = self._values[self._taken :]
+            del self._values[: self._taken]
             self._taken = 0
             self._values += self._draw(BLOCK).tolist()
-        return self._values
+        return self._values, self._taken
+
+    def skip(self, count: int) -> None:
+        """Take the next values, of which `ahead` has returned at least as many."""
+        self._taken += count
 
 
 def blocks(measured: Sequence[float], rng: np.random.Generator) -> Draw:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from llmbench.backends.base import BACKENDS
 from llmbench.campaign.prepare import Prepared, prepare
@@ -13,15 +15,29 @@ from llmbench.engine.engine import Engine
 from llmbench.errors import InputError
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record
 from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario.cases import Case
+from llmbench.scenario.queue_options import FifoQueue
+from llmbench.scenario.replicas import Policy
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Scenario
 from llmbench.simulation.draws import Draws, Noise
+from llmbench.simulation.fast import FastReplica
+from llmbench.simulation.jumps import serve_alone, serve_balanced
+from llmbench.simulation.plan import plan_of, table
 from llmbench.simulation.replicated import Balanced, Replica
 from llmbench.simulation.step_times import IN_PROCESS, StepModel
 from llmbench.simulation.virtual import LateClock, ModeledRunner
+
+# what a simulation that jumps from event to event supports
+JUMPABLE = {
+    "batching": "continuous",
+    "queue": FifoQueue(),
+    "max_queue": None,
+    "kv_tokens": None,
+    "prefill_chunk": None,
+    "prefix_cache": False,
+}
 
 
 def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 1) -> Run:
@@ -34,15 +50,28 @@ def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 
     spec = case.spec_of(repeat)
     seeded = Case.of(Scenario.model_validate(spec), case.point, case.name)
     load = prepare(seeded, Path())
-    records = list(_served(load, step_times, replicas))
+    served = jumped(load, step_times, replicas) or stepped(load, step_times, replicas)
     return Run(
         case=case,
         repeat=repeat,
         began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        records=records_table(records),
-        facts=_facts(load, replicas),
+        records=served.records,
+        facts={
+            CLOCK_ORIGIN: None,
+            "schedule_sha256": load.digest,
+            **served.facts,
+            "simulated": {"replicas": replicas},
+        },
         caveats=(Caveat("simulated", replicas=replicas), *load.caveats),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLoad:
+    """The records of a simulated load, and its facts."""
+
+    records: pa.Table
+    facts: dict[str, Any]
 
 
 def _check(case: Case) -> None:
@@ -58,25 +87,58 @@ def _check(case: Case) -> None:
         )
 
 
-def _facts(load: Prepared, replicas: int) -> dict[str, Any]:
-    return {
-        CLOCK_ORIGIN: None,
-        "schedule_sha256": load.digest,
-        **load.dispatch.facts,
-        "simulated": {"replicas": replicas},
-    }
+def jumped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad | None:
+    """Serve a load from event to event; return None if its case needs the engine itself."""
+    engine, scenario = load.scenario.engine, load.scenario
+    if any(getattr(engine, key) != value for key, value in JUMPABLE.items()):
+        return None
+    if (plan := plan_of(load)) is None:
+        return None
+    facts = {"stopped_by": [plan.ended_by], "abandoned_turns": 0}
+    if _is_alone(load, replicas):
+        noise = _noise(load, model.of(IN_PROCESS), 0)
+        jumping = _jumping(load, model.of(IN_PROCESS), noise, Draws(noise.lag, 0.0))
+        return ServedLoad(table(plan, serve_alone(plan, jumping)), facts)
+    model = model.of(replicas)
+    noises = [_noise(load, model, index) for index in range(replicas)]
+    servers = [_jumping(load, model, noise) for noise in noises]
+    lags = [Draws(noise.lag, 0.0) for noise in noises]
+    served = serve_balanced(plan, servers, lags, _policy(load), scenario.seed)
+    return ServedLoad(table(plan, served), facts)
 
 
-def _served(load: Prepared, model: StepModel, replicas: int) -> Iterator[Record]:
-    """Yield the records of a load: of requests that were served, and of those that were not."""
+def _jumping(
+    load: Prepared, model: StepModel, noise: Noise, lags: Draws | None = None
+) -> FastReplica:
+    factors = Draws(noise.prefill, 1.0), Draws(noise.decode, 1.0)
+    slots = load.scenario.engine.slots
+    return FastReplica(model, slots, _prefill_tokens(load, model), factors, lags)
+
+
+def stepped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad:
+    """Serve a load with the engine, step by step."""
     scenario, dispatch = load.scenario, load.dispatch
-    if replicas == 1 and not scenario.replicas:
-        yield from alone(load, model.of(IN_PROCESS)).serve(dispatch)
+    if _is_alone(load, replicas):
+        records = alone(load, model.of(IN_PROCESS)).serve(dispatch)
     else:
-        policy = scenario.replicas.balance if scenario.replicas else "round-robin"
         servers = [replica(load, model.of(replicas), index) for index in range(replicas)]
-        yield from Balanced(servers, policy, scenario.seed, dispatch).serve()
-    yield from dispatch.summary.unsent_records()
+        records = Balanced(servers, _policy(load), scenario.seed, dispatch).serve()
+    table = records_table([*records, *dispatch.summary.unsent_records()])
+    return ServedLoad(table, dispatch.facts)
+
+
+def _is_alone(load: Prepared, replicas: int) -> bool:
+    return replicas == 1 and not load.scenario.replicas
+
+
+def _policy(load: Prepared) -> Policy:
+    options = load.scenario.replicas
+    return options.balance if options else "round-robin"
+
+
+def _prefill_tokens(load: Prepared, model: StepModel) -> int:
+    tokens = load.scenario.engine.prefill_tokens
+    return model.prefill_tokens if tokens == "auto" else tokens
 
 
 def alone(load: Prepared, model: StepModel) -> Engine:
@@ -99,12 +161,11 @@ def _noise(load: Prepared, model: StepModel, index: int) -> Noise:
 def _engine(load: Prepared, model: StepModel, noise: Noise, clock: VirtualClock) -> Engine:
     options = load.scenario.engine
     factors = Draws(noise.prefill, 1.0), Draws(noise.decode, 1.0)
-    tokens = options.prefill_tokens
     priorities = {name: route.priority for name, route in load.routes.items()}
     return Engine.of(
         options,
         ModeledRunner(model, clock, *factors, options.slots),
         clock,
         priorities={name: level for name, level in priorities.items() if level is not None},
-        prefill_tokens=model.prefill_tokens if tokens == "auto" else tokens,
+        prefill_tokens=_prefill_tokens(load, model),
     )

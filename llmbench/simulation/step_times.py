@@ -121,8 +121,9 @@ class StepTimes(msgspec.Struct, frozen=True):
 
     def noise(self, rng: np.random.Generator) -> Noise:
         """Return how the times of one server vary: as the measured ones did, in blocks of these."""
-        prefill = blocks(self.prefill_factors, rng)
-        return Noise(prefill, blocks(self.decode_factors, rng), blocks(self.lags, rng))
+        pools = (self.prefill_factors, self.decode_factors, self.lags)
+        prefill, decode, lag = map(blocks, pools, rng.spawn(len(pools)))
+        return Noise(prefill, decode, lag)
 
     def of(self, replicas: int) -> StepTimes:
         """Return the fit for a number of replicas: the same, else the next smaller, else the next.
