@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmbench.errors import InputError, MissingExtraError
 
-KindName = Literal["backend", "load", "workload", "collector"]
+KindName = Literal["backend", "load", "workload", "collector", "client_host"]
 KINDS: tuple[KindName, ...] = ("backend", "load", "workload", "collector")
 
 
@@ -66,7 +66,7 @@ class Kind(Generic[T]):
         """Raise MissingExtraError when a part needs a package that is not installed."""
         for module, extra in self.find(name).needs.items():
             if find_spec(module) is None:
-                raise MissingExtraError(f"{self.name} {name!r}", module, extra)
+                raise MissingExtraError(f"{self.name.replace('_', ' ')} {name!r}", module, extra)
 
 
 def _completed(part: type, base: type[T]) -> type[T]:

@@ -131,7 +131,7 @@ class BackendReport:
     has where the time of a local engine went (see `StepLog.report`), ``replicas`` what each replica
     reports of itself, None for a lost one. ``is_monitored`` is False if the system under test runs
     on this machine in other processes than the monitored one, so that its resource use looks like
-    that of other programs.
+    that of other programs. ``facts`` become facts of the run.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +148,7 @@ class BackendReport:
     engine_steps: dict[str, Any] | None = None
     replicas: tuple[dict[str, Any] | None, ...] = ()
     is_monitored: bool = True
+    facts: dict[str, Any] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
 
 

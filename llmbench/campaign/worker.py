@@ -135,8 +135,8 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
         records=records_table(warmup.records),
         series=(*served.collected.series(served.origin), *own_series),
         environment=machine,
-        backend_report=asdict(replace(report, caveats=())),
-        facts=_facts(load, served, warmup),
+        backend_report=asdict(replace(report, caveats=(), facts={})),
+        facts={**_facts(load, served, warmup), **report.facts},
         quality=examined.quality,
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),

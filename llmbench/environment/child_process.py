@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -40,14 +41,15 @@ class Channel:
 
     def send(self, message: object) -> None:
         """Write a message; raises BrokenPipeError if the other process has exited."""
-        self._write(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
+        self.write(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
 
     def send_bytes(self, data: bytes | memoryview) -> None:
         """Write bulk data, which the other process reads with ``receive_bytes``."""
         self.send(len(data))
-        self._write(data)
+        self.write(data)
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | memoryview) -> None:
+        """Write bytes, which are messages or parts of them."""
         left = memoryview(data)
         while left:
             left = left[os.write(self._outgoing, left) :]
@@ -215,6 +217,16 @@ class Child(Channel):
         Raises subprocess.TimeoutExpired after ``timeout`` seconds.
         """
         return self._guarded.process.wait(timeout)
+
+    def how_ended(self) -> str:
+        """Return how a child that has closed its channel ended, such as "exited with code 1"."""
+        try:
+            code = self.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "closed its channel"
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"exited with code {code}"
 
     def kill(self) -> None:
         """Kill the child and its descendants."""

@@ -161,6 +161,21 @@ KINDS: dict[str, Kind] = {
         ("replica",),
         blocks_claims=True,
     ),
+    "client-lost": Kind(
+        "warning",
+        "{client} {reason} after {seconds:.1f} s; {requests} request(s) of its part of the load"
+        " have no answer, and the other clients sent the rest.",
+        "Find out why it ended, in the logs of its node, and measure again.",
+        ("client",),
+        blocks_claims=True,
+    ),
+    "clock-error": Kind(
+        "warning",
+        "The clocks of the clients are compared with an error of up to {bound:.2g} ms; the median"
+        " TTFT is {ttft:.3g} ms.",
+        "Latencies from the due time may be wrong by as much: compare only larger differences, or"
+        " use nodes with a faster network between them.",
+    ),
     "replicas-share": Kind(
         "warning",
         "{replicas} replicas share {devices}.",

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from llmbench.errors import one_line, printable, shown
 from llmbench.runs.redaction import masked
-from llmbench.scenario.schema import PRICES, Scenario
+from llmbench.scenario.schema import FORMS, Scenario
 from llmbench.scenario.yaml_text import KeyPath
 
 MAX_MISTAKES = 10  # shown at once
@@ -105,11 +105,11 @@ def _written(loc: KeyPath, spec: Any) -> KeyPath:
         if at and spec is not None and not isinstance(spec, dict | list):
             break  # what is left names an alternative of this value
         inner = _child(spec, step)
-        is_tag = inner is None and index + 1 < len(loc) and step in (_kind(spec), *PRICES)
+        is_tag = inner is None and index + 1 < len(loc) and step in (_kind(spec), *FORMS)
         if not is_tag:
             at.append(step)
             spec = inner
-    return tuple(at[:-1] if at and at[-1] in (_kind(spec), *PRICES) else at)
+    return tuple(at[:-1] if at and at[-1] in (_kind(spec), *FORMS) else at)
 
 
 def _child(spec: Any, step: str | int) -> Any:
@@ -217,14 +217,15 @@ def _keys_at(loc: Iterable[str | int]) -> list[str]:
     """Return the valid keys at a location of a scenario, from its JSON Schema."""
     schema = _schema()
     node: dict[str, Any] = schema
-    for step in loc:
+    for step in (step for step in loc if step not in FORMS):
         node = _required(_resolve(_inside(node, step), schema["$defs"]))
     return sorted(node.get("properties", {}))
 
 
 def _required(node: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an optional section, without the alternative null."""
-    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    """Return the schema of a section that may be absent or a number, without that alternative."""
+    alternatives = [*node.get("anyOf", ()), *node.get("oneOf", ())]
+    options = [o for o in alternatives if o.get("type") not in ("null", "integer")]
     return _resolve(options[0], _schema()["$defs"]) if len(options) == 1 else node
 
 

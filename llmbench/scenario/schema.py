@@ -46,7 +46,10 @@ MAX_PREFILL_TOKENS = 65_536
 MAX_RANKS = 64
 MAX_BATCH_WAIT = 3_600.0
 BATCH_WAIT = 0.05
-PRICES = ("one price", "prices by kind of node")  # the forms of a price
+# the forms of a value that may be written in two
+PRICES = ("one price", "prices by kind of node")
+CLIENTS = ("a number of clients", "clients on nodes")
+FORMS = (*PRICES, *CLIENTS)
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema

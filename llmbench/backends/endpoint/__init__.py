@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.addresses import round_trip
 from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.client_hosts import host_of
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.destinations import chosen_model, located
 from llmbench.backends.endpoint.destinations import payload as prepared_payload
@@ -46,6 +48,7 @@ from llmbench.workloads.contents import Contents
 __all__ = ["Endpoint"]
 
 MAX_UNASKED_SHARE = 0.01  # of the prompt tokens
+MAX_CLOCK_ERROR_SHARE = 0.05  # of the median TTFT
 
 
 class Endpoint(Backend):
@@ -59,7 +62,7 @@ class Endpoint(Backend):
     has_routes = True
     # seconds before the clock reads 0, so that setup delays no arrival; client processes first get
     # their shards of the load
-    lead_seconds, lead_seconds_of_clients = 0.1, 1.0
+    lead_seconds, lead_seconds_of_clients, lead_seconds_of_remote_clients = 0.1, 1.0, 3.0
     options: EndpointOptions
 
     def contents(self, case: str, seed: int) -> Contents:
@@ -89,6 +92,7 @@ class Endpoint(Backend):
 
         Raises InputError, with the server's words, if one refuses, and as `open` does.
         """
+        host_of(self.options)
         if self.options.url is None:
             return
         alone = Endpoint(self.options.model_copy(update={"clients": 1}))
@@ -121,12 +125,23 @@ class Endpoint(Backend):
             name = chosen_model(options, context, target, model if started else None)
             payload = prepared_payload(options, context, target, name)
             clients, lead_seconds = None, self.lead_seconds
-            if options.clients > 1:
+            if options.clients != 1:
+                context.on_stage("starting clients")
                 clients = stack.enter_context(start_clients(options, target))
-                lead_seconds = self.lead_seconds_of_clients
+                is_local = isinstance(options.clients, int)
+                lead_seconds = (
+                    self.lead_seconds_of_clients
+                    if is_local
+                    else self.lead_seconds_of_remote_clients
+                )
             yield _EndpointServer(
                 options, context, name, target, payload, started, clients, lead_seconds
             )
+
+
+def _median_ttft(records: Sequence[Record]) -> float | None:
+    good = [record.token_times[0] - record.due for record in records if record.succeeded]
+    return float(np.median(good)) if good else None
 
 
 def _output(answer: Answer) -> Output:
@@ -153,9 +168,15 @@ class _EndpointServer(Server):
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
     kept: dict[int, Output] = field(default_factory=dict)
+    ttft_seconds: float | None = None
 
     def new_clock(self) -> MonotonicClock:
-        """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
+        """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request.
+
+        Before that, the clocks of clients on other machines are compared with it.
+        """
+        if self.clients:
+            self.clients.compare_clocks()
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     @property
@@ -177,11 +198,17 @@ class _EndpointServer(Server):
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
-        trips = [round_trip(upstream.address) for upstream in self.target.upstreams]
-        self.client["round_trip"] = min((trip for trip in trips if trip is not None), default=None)
         payload = replace(self.payload, length_field=LENGTH_FIELD)  # which the loopback reads
-        served = serve(self.target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
-        self.client |= {f"floor_{name}": value for name, value in served.cost.items()}
+        if self.clients:
+            self.client["round_trip"] = self.clients.round_trip
+            cost = self.clients.calibrate(payload, dispatch)
+        else:
+            trips = [round_trip(upstream.address) for upstream in self.target.upstreams]
+            known = (trip for trip in trips if trip is not None)
+            self.client["round_trip"] = min(known, default=None)
+            clock, target = MonotonicClock(), self.target
+            cost = serve(target, payload, dispatch, clock, connect=loopback.connect).cost
+        self.client |= {f"floor_{name}": value for name, value in cost.items()}
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -195,7 +222,8 @@ class _EndpointServer(Server):
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
         self.length_errors, self.excess = builder.length_errors, builder.excess
-        return records
+        self.ttft_seconds = _median_ttft(records)
+        return [*records, *self.clients.lost] if self.clients else records
 
     def _record(self, answer: Answer, builder: RecordBuilder) -> Record:
         record = builder.record(answer)
@@ -224,16 +252,18 @@ class _EndpointServer(Server):
 
     def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
         if self.clients:
+            assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only one that clients share)
             return self.clients.serve(self.payload, dispatch, clock, on_progress)
         return serve(self.target, self.payload, dispatch, clock, on_progress)
 
     def report(self) -> BackendReport:
+        own, pool = self.options, self.clients
         settings = {
-            "url": self._own_urls, "api": self.options.api, "model": self.model,
-            "stream": self.options.stream, "connections": self.options.connections,
-            "clients": self.options.clients, "cache": self.options.cache.mode,
-            "prompts": "token ids" if self.sends_ids else "text",
-            "pacing": self.options.effective_pacing,
+            "url": self._own_urls, "api": own.api, "model": self.model,
+            "stream": own.stream, "connections": own.connections,
+            "clients": own.clients if isinstance(own.clients, int) else own.clients.model_dump(),
+            "cache": own.cache.mode, "prompts": "token ids" if self.sends_ids else "text",
+            "pacing": pool.pacing if pool else own.effective_pacing,
         }  # fmt: skip
         if len(self.options.urls) > 1:
             settings["balance"] = self.options.balance
@@ -250,6 +280,7 @@ class _EndpointServer(Server):
             effective=settings,
             counters=dict(self.counters),
             client=self.client,
+            facts={"clock_offsets": offsets} if (offsets := self._clock_offsets) else {},
             cold_start={"load": self.started.ready_seconds} if self.started else {},
             is_monitored=bool(self.started) or not any(self._are_local),
             reasons=dict.fromkeys(
@@ -285,12 +316,24 @@ class _EndpointServer(Server):
                 worst=100 * max(wrong, key=abs),
             )
         yield from self._cache_caveats()
+        yield from self._client_caveats()
         for index, upstream in enumerate(self.target.upstreams):
             if refusals := self.counters[f"{REFUSED}{index}"]:
                 back_off = self.options.back_off
                 yield Caveat(
                     "server-refused", url=upstream.url, refusals=refusals, back_off=back_off
                 )
+
+    @property
+    def _clock_offsets(self) -> list[dict[str, Any]]:
+        return self.clients.clock_offsets if self.clients else []
+
+    def _client_caveats(self) -> Iterator[Caveat]:
+        if self.clients:
+            yield from self.clients.caveats
+        bound = max((o["error_bound_seconds"] for o in self._clock_offsets), default=0.0)
+        if self.ttft_seconds is not None and bound > MAX_CLOCK_ERROR_SHARE * self.ttft_seconds:
+            yield Caveat("clock-error", bound=1e3 * bound, ttft=1e3 * self.ttft_seconds)
 
     def _oddity_caveats(self, answers: int) -> Iterator[Caveat]:
         sent, requested = self.payload.length_field, self.options.length_field

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
 from llmbench.backends.endpoint.server_facts import ServerFacts
+from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Finish
 from llmbench.runs.request import Request
 
@@ -107,6 +108,20 @@ class Answer:
                 f"{counted} of {requested} tokens; the server ended the "
                 "response early; set `stop_at_eos: true` to allow this",
             )
+
+    @property
+    def outcome(self) -> RequestOutcome:
+        """The outcome of the request, as the dispatch needs it."""
+        if self.abandoned_at is not None:
+            return RequestOutcome(succeeded=False, abandoned=True, tokens=len(self.texts))
+        if self.fault or not self.stamps:
+            return RequestOutcome(succeeded=False)
+        # reasoning is not part of the conversation
+        answer = self.spoken if self.request.is_continued else ""
+        tokens = self.counted or len(self.texts)
+        return RequestOutcome(
+            first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
+        )
 
     def finish(self, tokens: int) -> Finish:
         """Return the finish reason of a response with ``tokens`` output tokens."""

@@ -6,7 +6,7 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -37,14 +37,17 @@ class AnswerLog:
     A thread appends complete chunks to a file without a name, which the operating system deletes
     with the process. If that fails, ``held_bytes`` of them stay in memory. A row has all of an
     answer but its request, which is known by its id. ``send_lags`` and ``ttfts`` are in seconds,
-    counted from the due time and from sending.
+    counted from the due time and from sending. ``correct`` is called with each answer that is read,
+    such as to bring its times to another clock.
     """
 
     def __init__(self) -> None:
         self.send_lags, self.ttfts = array("d"), array("d")
         self._last = bytearray()
         self._file: int | None = None
+        self.correct: Callable[[Answer], object] = lambda _: None
         self._sizes: list[int] = []
+        self._end = 0
         self._held: list[bytes] = []
         self._writer = ThreadPoolExecutor(1)
         self._writes: list[Future[None]] = []
@@ -59,6 +62,11 @@ class AnswerLog:
         if answer.stamps:
             self.ttfts.append(answer.stamps[0] - answer.begun)
         if len(self._last) >= CHUNK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all rows so far as a chunk, in the thread."""
+        if self._last:
             self._writes.append(self._writer.submit(self.extend, bytes(self._last)))
             self._last.clear()
 
@@ -74,10 +82,11 @@ class AnswerLog:
         if self._file is None:
             self._file = _nameless_file()
             weakref.finalize(self, os.close, self._file)
-        begin = written = sum(self._sizes)
+        begin = written = self._end
         while left := memoryview(chunk)[written - begin :]:
             written += os.pwrite(self._file, left, written)
         self._sizes.append(len(chunk))
+        self._end = written
 
     def close(self) -> None:
         """Wait until all complete chunks are written."""
@@ -123,6 +132,7 @@ class LoggedAnswers(Iterable[Answer]):
             for number, turn, phase, *values in map(_DECODER.decode, _rows(log)):
                 request = replace(sent.request(number, turn), phase=phase)
                 answer = Answer(request, **dict(zip(_NAMES, values, strict=True)))
+                log.correct(answer)
                 sent.add(answer)
                 yield answer
 

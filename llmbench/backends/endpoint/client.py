@@ -250,9 +250,9 @@ class Client:
         self._excess_bytes += exchange.excess_bytes
         now = exchange.done_at or self.clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
-        self.on_progress()
         self._send_due()
         self.answers.add(exchange)
+        self.on_progress()
 
     def _retry(self, exchange: Exchange) -> bool:
         """Send a failed request again later; return False if that is after its time limits."""

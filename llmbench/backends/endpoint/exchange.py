@@ -14,7 +14,6 @@ from llmbench.backends.endpoint.growing_answer import GrowingAnswer
 from llmbench.backends.endpoint.limits import Refused
 from llmbench.backends.endpoint.openai_types import Choice, Chunk, read_chunk
 from llmbench.backends.endpoint.reported_tokens import whole_count
-from llmbench.loads.dispatch import RequestOutcome
 
 OK = 200
 DONE = b"[DONE]"
@@ -210,20 +209,6 @@ class Exchange(GrowingAnswer):
             self.fail("truncated", "the stream ended without a finish_reason")
         else:
             self.done_at = now
-
-    @property
-    def outcome(self) -> RequestOutcome:
-        """The outcome of the request, as the dispatch needs it."""
-        if self.abandoned_at is not None:
-            return RequestOutcome(succeeded=False, abandoned=True, tokens=len(self.texts))
-        if self.fault or not self.stamps:
-            return RequestOutcome(succeeded=False)
-        # reasoning is not part of the conversation
-        answer = self.spoken if self.request.is_continued else ""
-        tokens = self.counted or len(self.texts)
-        return RequestOutcome(
-            first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
-        )
 
 
 def _reason(body: bytes) -> str:

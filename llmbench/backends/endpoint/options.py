@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.addresses import Address
@@ -23,6 +23,7 @@ from llmbench.environment import usable_cores
 from llmbench.errors import InputError
 from llmbench.scenario.http_fields import HEADER, ApiKeyEnv, Body, Headers, base_url, check_url
 from llmbench.scenario.replicas import Policy
+from llmbench.scenario.schema import CLIENTS
 from llmbench.scenario.secrets import check_header, expanded
 from llmbench.units import Seconds
 
@@ -44,6 +45,28 @@ def _urls(given: Any) -> str | list[str]:
 
 
 Urls = Annotated[str | list[str], BeforeValidator(_urls)]
+
+
+class RayClients(plugins.Options):
+    """``{ray: 4, address: auto}``: clients on the nodes of a Ray cluster."""
+
+    ray: int = Field(ge=1, le=256, description="number of clients, spread over the nodes")
+    address: str = Field(
+        default="auto",
+        min_length=1,
+        description="`auto`: the running cluster; `local`: one on this machine; or its host:port",
+    )
+
+
+def _form_of_clients(given: Any) -> str:
+    return CLIENTS[isinstance(given, dict | RayClients)]
+
+
+LocalClients = Annotated[int, Field(ge=1, le=64)]
+Clients = Annotated[
+    Annotated[LocalClients, Tag(CLIENTS[False])] | Annotated[RayClients, Tag(CLIENTS[True])],
+    Discriminator(_form_of_clients),
+]
 
 
 class EndpointOptions(plugins.Options):
@@ -121,7 +144,10 @@ class EndpointOptions(plugins.Options):
         description="number of GPUs of all servers, for throughput per GPU; if unset, the product"
         " of the parallel sizes in the arguments of a launched vLLM or SGLang",
     )
-    clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
+    clients: Clients = Field(
+        default=1,
+        description="client processes that share the load, on this machine or on Ray nodes",
+    )
     pacing: Literal["precise", "frugal"] = Field(
         default="precise",
         description="how the client waits for due times: awake for the last 0.2 ms if it has a"
@@ -155,8 +181,12 @@ class EndpointOptions(plugins.Options):
 
     @property
     def effective_pacing(self) -> str:
-        """The pacing: precise only if each client has a core, and the machine has more."""
-        has_core = usable_cores() >= self.clients < (os.cpu_count() or 1)
+        """The pacing: precise only if each client has a core, and the machine has more.
+
+        With clients on other machines, it is that of one alone on this machine.
+        """
+        clients = self.clients if isinstance(self.clients, int) else 1
+        has_core = usable_cores() >= clients < (os.cpu_count() or 1)
         return self.pacing if has_core else "frugal"
 
     @property

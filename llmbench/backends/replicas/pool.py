@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +20,6 @@ from llmbench.runs.request import Request
 from llmbench.scenario.replicas import Policy
 
 MODULE = f"{__package__}.process"
-EXIT_SECONDS = 5.0
 
 
 @dataclass(eq=False, slots=True)
@@ -44,15 +41,7 @@ class Replica:
         try:
             return self.child.receive(News)
         except EOFError:
-            return News(failed=Failed(MeasurementError.kind, _how_ended(self.child)))
-
-
-def _how_ended(child: Child) -> str:
-    try:
-        code = child.wait(EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return "closed its channel"
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+            return News(failed=Failed(MeasurementError.kind, self.child.how_ended()))
 
 
 @contextmanager

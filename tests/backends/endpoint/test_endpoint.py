@@ -19,7 +19,7 @@ import trustme
 from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.addresses import Address
-from llmbench.backends.endpoint.client_pool import Job
+from llmbench.backends.endpoint.client_messages import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
@@ -254,7 +254,7 @@ def test_the_clients_of_a_started_server_have_the_same_target() -> None:
     started = Endpoint.Options.model_validate({"server": server, "clients": 2})
     options = started.model_copy(update={"url": "http://127.0.0.1:9"})
     target = options.target(Address(("127.0.0.1",), 9))
-    job = Job.of(options, target)
+    job = Job.of(options, target, 2)
     assert msgspec.json.decode(msgspec.json.encode(job), type=Job).target() == target
 
 
@@ -271,7 +271,7 @@ def test_client_processes_take_the_options_of_a_scenario() -> None:
     }
     (options,) = Scenario.model_validate(spec).backends
     target = options.target(Address(("127.0.0.1",), 9))
-    assert Job.of(options, target).target() == target
+    assert Job.of(options, target, 2).target() == target
 
 
 @pytest.mark.parametrize("arrivals", [Scheduled(np.arange(12) / 50), users(4)])
@@ -567,7 +567,9 @@ def prepared(server: Server) -> Prepare:
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(open_context("served:")) as opened:
             (request,) = opened.prepare([Request(0, (1, 2), 3, text="prompt")])
-            opened.calibrate(Dispatch([request], Scheduled(np.zeros(1)), Stop(requests=1)))
+            opened.calibrate(
+                Dispatch(RequestCycle([request]), Scheduled(np.zeros(1)), Stop(requests=1))
+            )
             dispatch = Dispatch(RequestCycle([request]), Scheduled(np.zeros(1)), Stop(requests=1))
             records = opened.serve(dispatch, opened.new_clock(), lambda: None)
             return request, records, opened.report()
