@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import in_process
+import object_storage
 import pynvml
 import pytest
 from hypothesis import settings
@@ -36,6 +37,12 @@ GROUPS = {
         "quality/",
         "test_examples",
         "test_models_page",
+    ),
+    "object-storage": (
+        "cli/test_object_storage",
+        "runs/test_lease",
+        "runs/test_object_store",
+        "runs/test_remote",
     ),
     "browser": ("report/test_browser", "report/serve/test_browser"),
 }
@@ -125,6 +132,25 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-cache"
     monkeypatch.setenv("LLMBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object_storage.ObjectStorage]:
+    """An S3 server in a process of its own, started when it is first asked for."""
+    log = tmp_path_factory.mktemp("object-storage") / "server.log"
+    with object_storage.started(log) as started:
+        yield started
+
+
+@pytest.fixture
+def bucket(
+    storage: object_storage.ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> object_storage.Bucket:
+    """An empty bucket, which this process can use, and an empty cache folder."""
+    for name, value in storage.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path / "cache"))
+    return storage.bucket()
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fsspec
+if TYPE_CHECKING:
+    import pytest
 
 ACCESS_KEY, SECRET_KEY = "AKIACANARYQX7ZP2LM9V", "canary/Hw3Jr8Bd5Nf1Kt6Gs4Pq2Zx9Lm7Vt0"
 SESSION_TOKEN = "canary-session-token-Yb8Wc3Re6Ud1Ai5Og7"  # noqa: S105 (of a server of the tests)
@@ -83,6 +84,8 @@ class Bucket:
 
     @property
     def _fs(self) -> Any:
+        import fsspec  # noqa: PLC0415 (s3fs takes a second to import)
+
         return fsspec.filesystem(
             "s3",
             key=ACCESS_KEY,
@@ -112,6 +115,13 @@ class Bucket:
     def remove(self, name: str) -> None:
         """Remove an object."""
         self._fs.rm_file(f"{self.name}/{name}")
+
+
+def forget_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process open stores with the environment as it is now."""
+    from s3fs import S3FileSystem  # noqa: PLC0415 (takes a second to import)
+
+    monkeypatch.setattr(S3FileSystem, "_cache", {})
 
 
 def free_port() -> int:

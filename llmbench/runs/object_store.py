@@ -73,9 +73,7 @@ class Objects:
 
         options = {"config_kwargs": {"connect_timeout": CONNECT_SECONDS}} if self._is_s3 else {}
         try:
-            fs, root = fsspec.url_to_fs(
-                self.url, skip_instance_cache=True, use_listings_cache=False, **options
-            )
+            fs, root = fsspec.url_to_fs(self.url, use_listings_cache=False, **options)
         except ImportError as error:
             if self._is_s3:
                 raise MissingExtraError(self.url, "s3fs", "s3") from None

@@ -33,6 +33,9 @@ _ESCAPE = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=://)[^\s/]+(?=@)")  # of a URL: user:password
+# of a URL that grants access by itself: of S3, Google Cloud and Azure
+_SIGNED = r"X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)=|[?&]sig(?:nature)?="
+_SIGNATURE = re.compile(rf"({_SIGNED})[^&\s\"'<>\\]+", re.IGNORECASE)
 
 # -- secrets of the environment --------------------------------------------------------------------
 
@@ -43,8 +46,8 @@ def is_secret(name: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Replace secrets, and the user and password of URLs, in a text with ``***``."""
-    return _USER.sub(HIDDEN, _without_secrets(text))
+    """Replace secrets, and users, passwords and signatures of URLs, in a text with ``***``."""
+    return _SIGNATURE.sub(rf"\1{HIDDEN}", _USER.sub(HIDDEN, _without_secrets(text)))
 
 
 def redact_all(texts: Sequence[str]) -> list[str]:
@@ -52,7 +55,7 @@ def redact_all(texts: Sequence[str]) -> list[str]:
     joined = "\n".join(texts)
     fragments = chain.from_iterable(_fragments(_secrets()).values())
     is_suspect = any(fragment in joined for fragment in fragments)
-    if is_suspect or _ESCAPE.search(joined) or _USER.search(joined):
+    if is_suspect or any(kind.search(joined) for kind in (_ESCAPE, _USER, _SIGNATURE)):
         return [redact(text) for text in texts]
     return list(texts)
 
@@ -190,7 +193,8 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEME = re.compile(r"\b(?:Bearer|Basic|Token|Digest|ApiKey)\s", re.IGNORECASE)
 _PART = re.compile(r"(?:[\w-]+=(?=[^=\s;,]))?([^\s;,]+)")  # of a header: a value, perhaps named
 _CREDENTIAL = re.compile(
-    r"\b(?:Bearer|Basic)\s+[^\s$]{8,}|://[^\s/$:]*:[^\s/$]+@", re.IGNORECASE
+    rf"\b(?:Bearer|Basic)\s+[^\s$]{{8,}}|://[^\s/$:]*:[^\s/$]+@|(?:{_SIGNED})[^\s$]{{8,}}",
+    re.IGNORECASE,
 )  # a secret, whatever its name
 _NAMED = re.compile(
     r"""((?<![\w-])(?<!\bper\s)[\w-]*(?<!\bper[_-])(?<!_per[_-])
