@@ -110,7 +110,6 @@ class RayClient:
     """A client process on a node, as the process of the run sees it."""
 
     node: str
-    node_id: str
     actor: Any
     channel: ActorChannel
     clock: RemoteClock
@@ -125,11 +124,9 @@ class RayClient:
                 return str(_answer(self.actor.how_ended.remote()))
             except RayError as raised:
                 error = raised
-        if not _is_alive(self.node_id):
-            return "was lost with its node"
         if isinstance(error, GetTimeoutError):
             return f"did not answer for {ANSWER_SECONDS:g} s"
-        return "was lost with its actor"
+        return "was lost with its actor or node"
 
 
 class RayLoadClients(ClientHost):
@@ -209,7 +206,7 @@ def _client(actor: Any, names: dict[str, str]) -> Iterator[RayClient]:
     channel = ActorChannel(actor)
     clock = RemoteClock(lambda: _round_trip(actor))
     try:
-        yield RayClient(names.get(node_id, node_id), node_id, actor, channel, clock)
+        yield RayClient(names.get(node_id, node_id), actor, channel, clock)
     finally:
         ray.kill(actor)  # which ends the channel's thread
         channel.close()
@@ -232,10 +229,3 @@ def _answer(asked: Any, seconds: float = ANSWER_SECONDS) -> Any:
     import ray  # noqa: PLC0415 (an extra)
 
     return ray.get(asked, timeout=seconds)
-
-
-def _is_alive(node_id: str) -> bool:
-    import ray  # noqa: PLC0415 (an extra)
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)

@@ -171,8 +171,8 @@ KINDS: dict[str, Kind] = {
     ),
     "clock-error": Kind(
         "warning",
-        "The clocks of the clients are compared with an error of up to {bound:.2g} ms; the median"
-        " TTFT is {ttft:.3g} ms.",
+        "The clocks of the clients are compared with an error of up to {bound:,.2f} ms; the median"
+        " TTFT is {ttft:,.2f} ms.",
         "Latencies from the due time may be wrong by as much: compare only larger differences, or"
         " use nodes with a faster network between them.",
     ),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from model_servers import model_servers
+from ray.cluster_utils import Cluster
 
 from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint
+from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch, RequestCycle
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
+from llmbench.scenario.schema import ModelOptions
 from llmbench.testing import open_context
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -56,3 +61,65 @@ def test_clients_on_nodes_send_the_same_requests_as_one_client_here(cluster_addr
     assert all(abs(o["offset_seconds"]) <= o["error_bound_seconds"] for o in offsets)
     assert report.client["core_share"]
     assert report.client["floor_core_share"]
+
+
+def lost(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.error_kind == "client-lost"]
+
+
+@contextmanager
+def cluster_of_two() -> Iterator[Cluster]:
+    """A cluster whose last node can be killed; its head has a CPU, too."""
+    node = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "node_name": "eel"})
+    try:
+        cluster.add_node(num_cpus=1, node_name="fox")
+        yield cluster
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def test_a_node_that_is_killed_loses_only_its_requests_without_an_answer(ray_folder: Path) -> None:
+    assert ray_folder.is_dir()
+    with cluster_of_two() as cluster, model_servers(1) as (server,):
+        *_, node = cluster.worker_nodes
+        dispatch, left = load(60), [node]
+
+        def kill() -> None:
+            if left and dispatch.completed >= 20:
+                cluster.remove_node(left.pop(), allow_graceful=False)
+
+        clients = {"ray": 2, "address": cluster.address}
+        records, report = served(server.url, clients, dispatch, kill)
+    on_fox = next(o["client"] for o in report.facts["clock_offsets"] if o["node"] == "fox")
+    own, others = records[on_fox::2], records[1 - on_fox :: 2]
+    assert [record.request_id for record in records] == list(range(60))
+    assert all(record.succeeded for record in others)
+    assert {record.succeeded for record in own} == {True, False}
+    assert len(lost(own)) == sum(not record.succeeded for record in records)
+    (caveat,) = [caveat for caveat in report.caveats if caveat.kind == "client-lost"]
+    assert caveat.parameters["requests"] == len(lost(own))
+    assert caveat.message.startswith(f"client {on_fox} on node fox was lost with its actor or node after ")
+    drifts = [offset["drift_ppm"] for offset in report.facts["clock_offsets"]]
+    assert drifts[on_fox] is None
+    assert drifts[1 - on_fox] is not None
+
+
+def test_more_clients_than_cpus_are_refused_at_once(cluster_address: str) -> None:
+    message = "12 clients need a CPU each, and the nodes of the cluster have 8; lower it"
+    with model_servers(1) as (server,), pytest.raises(InputError, match=message):
+        served(server.url, {"ray": 12, "address": cluster_address}, load(1))
+
+
+def test_clients_without_requests_stay_idle(cluster_address: str) -> None:
+    with model_servers(1) as (server,):
+        records, report = served(server.url, {"ray": 2, "address": cluster_address}, load(1))
+    assert [record.finish for record in records] == ["length"]
+    assert [offset["client"] for offset in report.facts["clock_offsets"]] == [0, 1]
+
+
+def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmbench.plugins.find_spec", lambda _: None)
+    options = Endpoint.Options.model_validate({"url": "http://127.0.0.1:9", "clients": {"ray": 2}})
+    with pytest.raises(InputError, match=r"client host 'ray' needs ray; .* 'llmbench\[ray\]'"):
+        Endpoint(options).probe(ModelOptions(source="served:"), {})

@@ -49,6 +49,17 @@ class Member:
         """Its number and machine."""
         return _name(self.index, self.client)
 
+    def check_reach(self, target: Target) -> None:
+        """Raise InputError if it is on another machine and cannot connect to a server."""
+        if self.client.node is None:
+            return  # this process has connected to all of them
+        for upstream, trip in zip(target.upstreams, self.ready.round_trips, strict=True):
+            if trip is None:
+                raise InputError(
+                    f"endpoint: {self.name} cannot connect to {redact(upstream.url)}; set a URL by "
+                    "which all nodes of the cluster reach the server, such as that of its machine"
+                )
+
 
 def _name(index: int, client: Client) -> str:
     return f"client {index}" + (f" on node {client.node}" if client.node else "")
@@ -257,7 +268,7 @@ def start_clients(options: EndpointOptions, target: Target) -> Iterator[ClientPo
             client.channel.send(Job.of(options, target, on_nodes[client.node]))
         members = [_member(index, client) for index, client in enumerate(clients)]
         for member in members:
-            _check_reach(member, target)
+            member.check_reach(target)
         yield ClientPool(members)
 
 
@@ -275,18 +286,6 @@ def _member(index: int, client: Client) -> Member:
             f"endpoint: {name} {client.how_ended()} before it was ready, perhaps out of memory; "
             "free some memory, or lower `clients`"
         ) from None
-
-
-def _check_reach(member: Member, target: Target) -> None:
-    """Raise InputError if a client on another machine cannot connect to a server."""
-    if member.client.node is None:
-        return  # this process has connected to all of them
-    for upstream, trip in zip(target.upstreams, member.ready.round_trips, strict=True):
-        if trip is None:
-            raise InputError(
-                f"endpoint: {member.name} cannot connect to {redact(upstream.url)}; set a URL by "
-                "which all nodes of the cluster reach the server, such as that of its machine"
-            )
 
 
 def _lost_early(member: Member) -> MeasurementError:
