@@ -48,10 +48,8 @@ def run_set(stored: RunSet) -> Group:
 
 def _of_hardware(results: Results) -> list[RenderableType]:
     """Return the comparison of the kinds of node, if it is not too long."""
-    compared = hardware.compared(results)
-    if not 0 < len(compared.rows) <= MAX_BARS:
-        return []
-    return _titled(replace(compared, note=""))
+    compared = hardware.brief(results)
+    return _titled(compared) if 0 < len(compared.rows) <= MAX_BARS else []
 
 
 def _sentences(answer: list[str]) -> list[Text]:

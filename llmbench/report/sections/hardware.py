@@ -24,6 +24,7 @@ RATIOS = (
     "if its interval is beyond the tolerance (for energies of different devices: 10 %) and it is "
     "significant among all comparisons of the table."
 )
+BRIEF = "× is the ratio to the first kind; in parentheses, no difference is called."
 OFFERED = "The load is open-loop: every node that keeps up has the offered throughput."
 
 
@@ -51,10 +52,30 @@ def section(results: Results) -> Section | None:
     )
 
 
-def compared(results: Results) -> Table:
-    """Return one row per case and metric: its value on each kind and the ratio to the first."""
+def brief(results: Results) -> Table:
+    """Return one row per case and kind for the terminal: known metrics, with ratios below."""
     groups = hardware.groups(results)
-    return _compared(groups, hardware.rows(groups), is_open=is_open_loop(results))
+    rows = hardware.rows(groups)
+    known = {row.metric for row in rows if row.estimate.value is not None}
+    labels = {row.metric: row.group.label(row.metric) for row in rows if row.metric in known}
+    by_kind: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        by_kind.setdefault((row.group.name, row.of.kind), {})[row.metric] = row
+    columns = (*table.text_columns("case", "node"), *map(Column, labels.values()))
+    made = tuple(
+        (Cell(name), Cell(kind), *(_brief(of[metric]) for metric in labels))
+        for (name, kind), of in by_kind.items()
+    )
+    return Table("Kinds of node compared", columns, made, BRIEF)
+
+
+def _brief(row: Row) -> Cell:
+    cell = _value(row)
+    if row.verdict is None or row.verdict.change is None:
+        return replace(cell, detail="")
+    ratio = hardware.ratio_of(row.verdict).partition(",")[0]
+    is_called = row.verdict.outcome in hardware.CALLED
+    return replace(cell, detail=ratio if is_called else f"({ratio})")
 
 
 # -- the kinds -------------------------------------------------------------------------------------

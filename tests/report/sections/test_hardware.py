@@ -99,7 +99,28 @@ def test_a_case_that_was_not_measured_on_a_kind_is_missing_there() -> None:
 def test_one_kind_has_no_section_and_no_table() -> None:
     results = Results(of(L4))
     assert hardware.section(results) is None
-    assert hardware.compared(results).rows == ()
+    assert hardware.brief(results).rows == ()
+
+
+def test_the_terminal_has_a_row_per_kind_and_brackets_what_is_not_called() -> None:
+    table = hardware.brief(Results(fleet()))
+    assert [column.label for column in table.columns] == [
+        "case", "node", "output tokens/s per GPU", "energy per output token",
+        "cost per 1M output tokens",
+    ]  # fmt: skip
+    assert texts(table) == [
+        ["eager", "L4", "50.4", "101", "101"],
+        ["eager", "H100", "101", "101", "50.4"],
+    ]
+    assert [cell.detail for cell in table.rows[0]] == [""] * 5
+    assert [cell.detail for cell in table.rows[1][2:]] == ["× 2.00", "(× 1.00)", "× 0.500"]
+
+
+def test_the_terminal_leaves_out_what_no_kind_measured() -> None:
+    nodes = (Nodes(kind, {THROUGHPUT: SIX}) for kind in ("L4", "H100"))
+    assert [column.label for column in hardware.brief(Results(of(*nodes))).columns[2:]] == [
+        "output tokens/s per machine"
+    ]
 
 
 def test_the_page_has_the_comparison(tmp_path: Path) -> None:
