@@ -58,13 +58,26 @@ def _devices(run: Run) -> Devices:
 
 
 def _of_local(run: Run) -> Devices:
-    """Return the GPUs that the replicas of a backend report, or those of its ranks."""
+    gpus = gpu_indices(run)
+    return Devices("GPU", len(gpus)) if gpus else Devices("machine", 1)
+
+
+def gpu_indices(run: Run) -> list[int]:
+    """Return which visible GPUs the replicas of a local backend report, or those of its ranks.
+
+    Empty if it reports none, or a CPU as well.
+    """
     reported = run.backend_report.get("effective", {}).get("device")
-    of_replicas = {str(one) for one in (reported if isinstance(reported, list) else [reported])}
-    if not all(device.startswith("cuda") for device in of_replicas):
-        return Devices("machine", 1)
+    devices = {str(one) for one in (reported if isinstance(reported, list) else [reported])}
+    matches = [re.fullmatch(r"cuda(?::(\d+))?", device) for device in devices]
     ranks = (run.case.spec.get("parallel") or {}).get("tensor", 1)
-    return Devices("GPU", len(of_replicas) * ranks)
+    return sorted(
+        first + rank
+        for match in (matches if all(matches) else [])
+        if match
+        for first in [int(match[1] or 0)]
+        for rank in range(ranks)
+    )
 
 
 def _of_server(server: dict[str, Any] | None, *, has_gpus: bool) -> Devices:

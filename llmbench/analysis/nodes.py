@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llmbench.analysis.devices import gpu_indices
 from llmbench.runs.run import PlannedRun, Run
 
 NODE = "node"  # the key of a case's point, and of a run's facts
@@ -39,6 +40,11 @@ def measured_on(runs: Iterable[Run]) -> Measured:
 
 
 def gpus_of(run: Run) -> set[str]:
-    """Return the UUIDs of a run's GPUs: those that it used and sampled, or else all of its node."""
-    gpus = run.facts.get("gpus") or run.environment.get("gpus") or []
+    """Return the UUIDs of a run's GPUs.
+
+    These are the visible ones, of a local backend those that it used, or else all of its node.
+    """
+    visible, used = run.facts.get("gpus") or [], gpu_indices(run)
+    chosen = [visible[index] for index in used if index < len(visible)]
+    gpus = chosen or visible or run.environment.get("gpus") or []
     return {gpu["uuid"] for gpu in gpus if gpu.get("uuid")}

@@ -202,8 +202,8 @@ def scope(of: Sequence[Kind]) -> str:
     single = [kind.name for kind in of if not kind.measured.are_several]
     if single:
         return (
-            f"Measured: {counts}. Intervals are over processes, and one device of {listed(single)} "
-            "says nothing of how devices of that kind differ."
+            f"Measured: {counts}. Intervals are over processes. Only one device was measured of "
+            f"{listed(single)}: differences between devices of one kind are not accounted for."
         )
     spread = [f"{k.name} {100 * k.spread:.1f} %" for k in of if k.spread is not None]
     apart = f" ({METRICS[SPEED].label} differs by up to {listed(spread)})" if spread else ""

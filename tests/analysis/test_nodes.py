@@ -48,6 +48,15 @@ def test_the_cards_that_a_run_used_count_and_not_all_of_its_node() -> None:
     assert gpus_of(run(environment=every, facts={"gpus": [{"uuid": "GPU-2"}]})) == {"GPU-2"}
 
 
+def test_of_the_visible_cards_those_of_the_backend_count() -> None:
+    visible = {"gpus": [{"uuid": f"GPU-{index}"} for index in range(4)]}
+    second = run(facts=visible, backend_report={"effective": {"device": "cuda:1"}})
+    replicas = run(facts=visible, backend_report={"effective": {"device": ["cuda:0", "cuda:3"]}})
+    assert gpus_of(second) == {"GPU-1"}
+    assert gpus_of(replicas) == {"GPU-0", "GPU-3"}
+    assert len(gpus_of(run(facts=visible))) == 4
+
+
 @pytest.mark.parametrize(
     ("measured", "reason"),
     [

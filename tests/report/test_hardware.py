@@ -116,8 +116,9 @@ def test_one_card_of_a_kind_says_nothing_of_how_cards_differ() -> None:
         Nodes("H100", {THROUGHPUT: SIX}, ["GPU-3"]),
     )
     assert scope == (
-        "Measured: L4 2 GPUs on 2 nodes and H100 1 GPU on 1 node. Intervals are over processes, "
-        "and one device of H100 says nothing of how devices of that kind differ."
+        "Measured: L4 2 GPUs on 2 nodes and H100 1 GPU on 1 node. Intervals are over processes. "
+        "Only one device was measured of H100: differences between devices of one kind are not "
+        "accounted for."
     )
 
 
