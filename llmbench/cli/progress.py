@@ -16,6 +16,8 @@ from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from llmbench.cli.screen import Screen
     from llmbench.runs.profile import CaseProfile
 
@@ -61,7 +63,7 @@ class Log:
         of = f" of {total:,}" if total else ""
         requests = f", {completed:,}{of} requests" if completed else ""
         elapsed = format_duration(self._now() - self._began)
-        self._print(_printable(f"{self._name}: {self._stage}{requests}, {elapsed} elapsed"))
+        self._print(printable(f"{self._name}: {self._stage}{requests}, {elapsed} elapsed"))
         return SILENT_SECONDS
 
     def _watch(self) -> None:
@@ -75,7 +77,8 @@ class Log:
 
     def _print(self, line: str) -> None:
         self._printed = self._now()
-        print(line, file=self._out, flush=True)
+        self._out.write(f"{line}\n")  # in one piece: nodes of a fleet have threads of their own
+        self._out.flush()
 
 
 class Lines(Log):
@@ -97,6 +100,7 @@ class Lines(Log):
 
     def ended(self, run: Run) -> None:
         """Print the run's duration, and its metrics or failure."""
+        self._stage = ""
         self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
 
 
@@ -106,7 +110,7 @@ class CaseLines(Log):
     def began(self, case: str, index: int, total: int) -> None:
         """Print which case is profiled."""
         self._begin(case)
-        self._print(_printable(f"case {index} of {total}: {case}"))
+        self._print(printable(f"case {index} of {total}: {case}"))
 
     def ended(self, done: CaseProfile) -> None:
         """Print how long the case took, and whether it failed."""
@@ -127,7 +131,7 @@ class TrainingLines(Log):
     def stage(self, text: str) -> None:
         """Print which stage begins."""
         super().stage(text)
-        self._print(_printable(f"{self._name}: {text}"))
+        self._print(printable(f"{self._name}: {text}"))
 
     def step(self, number: int, loss: float) -> None:
         """Remember the last step and its loss."""
@@ -137,19 +141,19 @@ class TrainingLines(Log):
 def name(run: PlannedRun | Run, side: str = "") -> str:
     """Return a run's name for display: its side (if any), case and repeat."""
     before = f"{side}: " if side else ""
-    return _printable(f"{before}{run.case}, repeat {run.repeat}")
+    return printable(f"{before}{run.case}, repeat {run.repeat}")
 
 
 def again(run: Run) -> str:
     """Return a line about a run that is measured again: what disturbed this attempt."""
-    return _printable(f"measured again: {' '.join(c.message for c in run.contaminations)}")
+    return printable(f"measured again: {' '.join(c.message for c in run.contaminations)}")
 
 
 def ending(run: Run, seconds: float) -> str:
     """Return a line about a finished run: its duration, and its metrics or failure."""
     if run.failure:
         message = run.failure.message.partition("\n")[0]
-        return _printable(f"failed after {format_duration(seconds)}: {message}")
+        return printable(f"failed after {format_duration(seconds)}: {message}")
     return ", ".join((f"done in {format_duration(seconds)}", *_figures(run)))
 
 
@@ -160,21 +164,27 @@ def _figures(run: Run) -> Iterator[str]:
             yield f"{METRICS[metric].label} {show(value, METRICS[metric].unit)}"
 
 
-def _printable(text: str) -> str:
-    """Replace unprintable characters, since control sequences could affect the terminal."""
+def printable(text: str) -> str:
+    """Return a text with unprintable characters, which could affect the terminal, replaced."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+def terminal() -> Console | None:
+    """Return the console of stderr if it can show a live display, else None."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    is_live = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+    return console if is_live else None
 
 
 def choose_observer(*, quiet: bool) -> Screen | Lines | SilentObserver:
     """Return the observer that shows progress on stderr: a live display only on a terminal."""
     if quiet:
         return SilentObserver()
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not (sys.stderr.isatty() and console.is_terminal) or console.is_dumb_terminal:
+    if (console := terminal()) is None:
         return Lines(sys.stderr)
     from llmbench.cli.screen import Screen
     from llmbench.collectors.live_usage import LiveUsage

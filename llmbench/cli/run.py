@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ examples:
   llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
   llmbench run default --out s3://bucket/tonight   results in object storage
   llmbench run default --require energy            fail if energy is unavailable
+  llmbench run chat.yaml --ray auto                on the nodes of a Ray cluster, or --ray HOST:PORT
 
 exit codes:
   0 every run was measured
@@ -53,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="fail if more of any run's measured requests failed (0.5); the run is still stored",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="measure on the nodes of a Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
     draft.add_arguments(parser)
     options.add_path(parser, "--save", "FILE", "write the scenario of these flags to a new file")
@@ -65,25 +73,73 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not 0 <= arguments.max_error_rate <= 1:
         raise InputError(f"--max-error-rate {arguments.max_error_rate:g}: must be from 0 to 1")
+    if arguments.ray:
+        return _run_on_fleet(arguments)
     if arguments.dry_run:
-        return _show_plan(arguments)
+        return _show_plan(_source(arguments))
     with Relay() as relay:
         relay.start()  # the worker imports its modules while this process does
         from llmbench.runs.arrow import leave_out_pandas
 
         leave_out_pandas()
-        folder = _begin(arguments)
-        return _measure(folder, arguments, relay)
+        folder = _begin(arguments, _source_here)
+        return _measure(folder, arguments, lambda begun: _run_here(begun, arguments, relay))
 
 
-def _measure(folder: Path, arguments: argparse.Namespace, relay: Relay) -> int:
+def _source_here(arguments: argparse.Namespace) -> Source:
+    """Return the scenario of a command without a fleet, with a remark if it asks for nodes."""
+    source = _source(arguments)
+    if any(case.scenario.resources for case in source.cases) and not arguments.quiet:
+        print("llmbench: `resources` are for --ray; this machine is used as it is", file=sys.stderr)
+    return source
+
+
+def _run_on_fleet(arguments: argparse.Namespace) -> int:
+    """Measure every run on the nodes of a Ray cluster, and return the exit code."""
+    from llmbench.fleet import placement
+    from llmbench.fleet.connect import connected
+
+    with connected(arguments.ray, verbose=arguments.verbose) as cluster:
+
+        def placed(arguments: argparse.Namespace) -> Source:
+            source = _source(arguments)
+            return replace(source, cases=placement.expanded(source.cases, cluster.nodes()))
+
+        if arguments.dry_run:
+            return _show_plan(placed(arguments))
+        from llmbench.cli.fleet_progress import choose_fleet_observer
+        from llmbench.fleet.execute import ClusterLostError, run_all
+
+        def measure(run_set: RunSet) -> RunSet:
+            with choose_fleet_observer(quiet=arguments.quiet) as observer:
+                return run_all(run_set, cluster, observer)
+
+        folder = _begin(arguments, placed)
+        try:
+            return _measure(folder, arguments, measure)
+        except ClusterLostError as error:
+            how = _how_to_resume(folder, arguments.ray)
+            print(f"llmbench: {error}: {how}", file=sys.stderr)
+            return 1
+
+
+def _run_here(begun: RunSet, arguments: argparse.Namespace, relay: Relay) -> RunSet:
     from llmbench.campaign import execute
     from llmbench.cli.progress import choose_observer
 
-    with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder)):
-        begun = _begun(folder, arguments)
-        with choose_observer(quiet=arguments.quiet) as observer:
-            run_set = execute.run_all(begun, observer, relay)
+    with choose_observer(quiet=arguments.quiet) as observer:
+        return execute.run_all(begun, observer, relay)
+
+
+def _measure(
+    folder: Path, arguments: argparse.Namespace, measure: Callable[[RunSet], RunSet]
+) -> int:
+    """Measure the missing runs of a folder, write the report, and return the exit code."""
+    with (
+        output.locked(folder),
+        interrupts.explained(lambda: _how_to_resume(folder, arguments.ray)),
+    ):
+        run_set = measure(_begun(folder, arguments))
         page = output.write_report(run_set)
         output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)
@@ -95,12 +151,16 @@ def _begun(folder: Path, arguments: argparse.Namespace) -> RunSet:
     from llmbench.runs import store
 
     run_set = store.resume(folder)
+    if not arguments.ray and any("node" in planned.case.point for planned in run_set.missing):
+        raise InputError(f"{folder}: its runs are for kinds of nodes; add --ray ADDRESS")
     if arguments.resume:
         plan.probe((planned.case for planned in run_set.missing), run_set.origins)
     return run_set
 
 
-def _begin(arguments: argparse.Namespace) -> Path:
+def _begin(
+    arguments: argparse.Namespace, source_of: Callable[[argparse.Namespace], Source]
+) -> Path:
     """Return the folder of the run set to measure, which is created unless resumed."""
     from llmbench.campaign import plan
     from llmbench.runs import store
@@ -110,7 +170,7 @@ def _begin(arguments: argparse.Namespace) -> Path:
         raise InputError("--resume reads the scenario from its folder; remove the other arguments")
     if arguments.resume:
         return store.read_plan(arguments.resume).folder
-    source = _source(arguments)
+    source = source_of(arguments)
     folder = arguments.out or options.default_folder(source.scenario.name)
     return plan.begin(source, folder).folder
 
@@ -150,20 +210,21 @@ def _drafted(arguments: argparse.Namespace) -> Source:
     return source
 
 
-def _show_plan(arguments: argparse.Namespace) -> int:
+def _show_plan(source: Source) -> int:
     from llmbench.campaign import plan
 
-    for planned in plan.planned_runs(_source(arguments)):
+    for planned in plan.planned_runs(source):
         print(planned.name)
     return 0
 
 
-def _how_to_resume(folder: Path) -> str:
+def _how_to_resume(folder: Path, ray: str | None) -> str:
     from llmbench.runs import remote, store
 
     run_set = store.read(folder)
     done = len(run_set.plan) - len(run_set.missing)
-    command = f"llmbench run --resume {shlex.quote(remote.address(folder))}"
+    fleet = f" --ray {shlex.quote(ray)}" if ray else ""
+    command = f"llmbench run --resume {shlex.quote(remote.address(folder))}{fleet}"
     return f"{done} of {len(run_set.plan)} runs are kept; resume with\n  {command}"
 
 

@@ -99,13 +99,13 @@ class Screen:
         width, progress = self._console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
         room = width - label - MARGIN - 2
-        bar = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - 2))
+        bar_width = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - 2))
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, width=label, overflow="ellipsis")
         table.add_column(no_wrap=True, max_width=room, overflow="ellipsis")
-        table.add_row("all runs", _bar(bar, self._index - 1, self._total, self._runs()))
+        table.add_row("all runs", bar(bar_width, self._index - 1, self._total, self._runs()))
         table.add_row(
-            Text(self._name), _bar(bar, progress.completed, progress.total, self._requests())
+            Text(self._name), bar(bar_width, progress.completed, progress.total, self._requests())
         )
         for row, text in self._rows().items():
             table.add_row(Text(row, "dim"), Text(text))
@@ -114,8 +114,8 @@ class Screen:
     def _runs(self) -> str:
         now, of = self._now(), f" of {self._total}" if self._total else ""
         remaining = self._pace.remaining(now, self._metrics.progress)
-        eta = "" if remaining is None else f", ETA {_clock(remaining)}"
-        return f"{self._index - 1}{of}, {_clock(now - self._began)} elapsed{eta}"
+        eta = "" if remaining is None else f", ETA {clock(remaining)}"
+        return f"{self._index - 1}{of}, {clock(now - self._began)} elapsed{eta}"
 
     def _requests(self) -> str:
         progress, silent = self._metrics.progress, self._now() - self._last_event
@@ -138,7 +138,8 @@ class Screen:
         }
 
 
-def _bar(width: int, completed: int, total: int | None, text: str) -> Text:
+def bar(width: int, completed: int, total: int | None, text: str) -> Text:
+    """Return a progress bar of ``width`` cells, and the text after it."""
     filled = round(width * min(1.0, completed / total)) if total else 0
     gap = "  " if width else ""
     return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), gap, text)
@@ -148,5 +149,6 @@ def _percentiles(values: Reservoir) -> str:
     return f"{values} (n = {values.seen:,})" if values.seen else "—"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as ``h:mm:ss``."""
     return str(timedelta(seconds=round(seconds)))

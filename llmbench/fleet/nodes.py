@@ -12,7 +12,7 @@ from typing import Any
 from llmbench import __version__
 from llmbench.environment.hardware import cpu_readers
 from llmbench.environment.probing import Reader
-from llmbench.units import format_number
+from llmbench.units import format_bytes
 
 KIND_LABEL = "llmbench.io/kind"
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
@@ -40,12 +40,16 @@ class Node:
         return self.resources.get("CPU", 0.0)
 
     def __str__(self) -> str:
-        parts = [f"{key} {format_number(value)}" for key, value in sorted(self.resources.items())]
+        parts = [f"{key} {_amount(key, value)}" for key, value in sorted(self.resources.items())]
         return f"{self.name} ({', '.join([self.kind, *parts])})"
 
     def as_fact(self) -> dict[str, Any]:
         """Return the node as runs store it."""
         return {"name": self.name, "kind": self.kind, "resources": dict(self.resources)}
+
+
+def _amount(resource: str, value: float) -> str:
+    return format_bytes(value) if resource == "memory" else f"{value:g}"
 
 
 def describe() -> dict[str, str]:

@@ -20,6 +20,7 @@ from llmbench.scenario.server_settings import is_endpoint, is_server_key, with_s
 from llmbench.units import UNITS, parse_seconds
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind", "queue": "policy"}
+OF_THIS_VERSION = ("on_limit", "rerun_contaminated", "resources", "nodes")  # or of the parent
 OLD_LIMITS = {"queue": "wait", "drop": "drop"}
 MAX_KEY_PARTS = 32
 
@@ -126,7 +127,7 @@ def readable(spec: dict[str, Any]) -> dict[str, Any]:
 
 def portable(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a spec that workers of every version read: in its spelling, with its keys."""
-    known = {k: v for k, v in spec.items() if k not in ("on_limit", "rerun_contaminated")}
+    known = {k: v for k, v in spec.items() if k not in OF_THIS_VERSION}
     if "on_limit" in spec:
         known["behind"] = OLD_LIMITS[spec["on_limit"]]
     if "engine" in spec:

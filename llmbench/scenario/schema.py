@@ -31,6 +31,7 @@ from llmbench import plugins
 from llmbench.errors import shown
 from llmbench.scenario.queue_options import FifoQueue, Queue
 from llmbench.scenario.replicas import ReplicasOptions
+from llmbench.scenario.resources import Nodes, ResourcesOptions
 from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
@@ -342,7 +343,7 @@ def _sweepable(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
     for key, values in sweep.items():
         if not values:
             raise ValueError(f"{key} has no values; list at least one, or remove it")
-        if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
+        if key.partition(".")[0] in ("sweep", "backends", "repeats", "name", "nodes"):
             raise ValueError(f"{key} cannot be swept; sweep e.g. keys of model, workload or load")
         counts = Counter(map(str, values))
         if repeated := [value for value in values if counts[str(value)] > 1]:
@@ -487,6 +488,14 @@ class Scenario(plugins.Options):
         default=None,
         description="processes that each serve a local backend, with a balancer before them: their"
         " number, or a list of device sets",
+    )
+    resources: ResourcesOptions | None = Field(
+        default=None, description="what a run needs of a node of a fleet (`llmbench run --ray`)"
+    )
+    nodes: Nodes = Field(
+        default="any",
+        description="nodes of a fleet that measure a case: any that can hold it, or one of each"
+        " kind",
     )
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
