@@ -135,10 +135,7 @@ def _measure(
     folder: Path, arguments: argparse.Namespace, measure: Callable[[RunSet], RunSet]
 ) -> int:
     """Measure the missing runs of a folder, write the report, and return the exit code."""
-    with (
-        output.locked(folder),
-        interrupts.explained(lambda: _how_to_resume(folder, arguments.ray)),
-    ):
+    with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder, arguments.ray)):
         run_set = measure(_begun(folder, arguments))
         page = output.write_report(run_set)
         output.print_result(run_set, page, arguments, failed=_failures(run_set))
