@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _by_load(
     plan: Plan, replicas: Sequence[FastReplica], lags: Sequence[Draws], policy: Policy, seed: int
 ) -> Iterable[int]:
     """Send each request to the replica that a policy chooses, and yield that."""
-    loads = _Loads(replicas)
+    loads = _Compared(replicas) if policy == "two-choices" else _Loads(replicas)
     everyone = range(len(replicas))
     prompts, outputs = plan.prompts.tolist(), plan.outputs.tolist()
     for number, due in enumerate(plan.due.tolist()):
@@ -68,6 +69,30 @@ def _by_load(
         yield chosen
 
 
+class _Compared(Sequence[int]):
+    """The requests in flight on each replica at a moment; only those that are read advance."""
+
+    def __init__(self, replicas: Sequence[FastReplica]) -> None:
+        self._replicas = replicas
+        self._moment = 0.0
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def __getitem__(self, index: Any) -> Any:
+        replica = self._replicas[index]
+        replica.advance(self._moment)
+        return replica.in_flight(self._moment)
+
+    def at(self, moment: float) -> Sequence[int]:
+        """Return the requests in flight at a moment; those that finish then no longer are."""
+        self._moment = moment
+        return self
+
+    def add(self, index: int, moment: float) -> None:
+        """Do nothing, since the replica has the request."""
+
+
 class _Loads:
     """The requests in flight on each replica, as time goes on.
 
@@ -77,25 +102,35 @@ class _Loads:
     def __init__(self, replicas: Sequence[FastReplica]) -> None:
         self._replicas = replicas
         self._in_flight = [0] * len(replicas)
+        self._look_at = [np.inf] * len(replicas)
         self._next: list[tuple[float, int]] = []
 
     def at(self, moment: float) -> list[int]:
         """Return the requests in flight at a moment; those that finish then no longer are."""
-        due = []
-        while self._next and self._next[0][0] <= moment:
-            due.append(heappop(self._next)[1])
+        following, due = self._next, []
+        while following and following[0][0] <= moment:
+            look_at, index = heappop(following)
+            if look_at == self._look_at[index]:  # else there is a newer entry
+                self._look_at[index] = np.inf
+                due.append(index)
         for index in due:
             replica = self._replicas[index]
             replica.advance(moment)
             self._in_flight[index] = replica.in_flight(moment)
-            if (bound := replica.next_finish()) < np.inf:
-                heappush(self._next, (bound, index))
+            self._look(index, replica.next_finish())
         return self._in_flight
 
     def add(self, index: int, moment: float) -> None:
         """Add a request to a replica."""
         self._in_flight[index] += 1
-        heappush(self._next, (moment, index))
+        self._look(index, moment)
+
+    def _look(self, index: int, moment: float) -> None:
+        """Look at a replica again when a moment has come."""
+        if moment != self._look_at[index]:
+            self._look_at[index] = moment
+            if moment < np.inf:
+                heappush(self._next, (moment, index))
 
 
 def _served(plan: Plan, replicas: Sequence[FastReplica], chosen: Integers | None) -> Served:
