@@ -98,7 +98,8 @@ class Bucket:
     def names(self, folder: str = "") -> list[str]:
         """Return the names of all objects of a folder."""
         root = f"{self.name}/{folder}".rstrip("/")
-        return [path[len(root) + 1 :] for path in self._fs.find(root)]
+        found = self._fs.find(root, detail=True).items()
+        return [path[len(root) + 1 :] for path, info in found if info["type"] == "file"]
 
     def contents(self, folder: str = "") -> dict[str, bytes]:
         """Return all objects of a folder by name."""

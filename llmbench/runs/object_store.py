@@ -104,7 +104,8 @@ class Objects:
             found = self._fs.find(self._root, detail=True)
         if len(found) > MOST_OBJECTS:
             raise InputError(f"{self.url}: has {len(found):,} objects; name a folder in it")
-        named = {path[len(self._root) + 1 :]: info for path, info in found.items()}
+        files = {path: info for path, info in found.items() if info.get("type") != "directory"}
+        named = {path[len(self._root) + 1 :]: info for path, info in files.items()}
         return {name: _stored(info) for name, info in named.items() if _is_path(name)}
 
     def find(self, name: str) -> Stored | None:
