@@ -177,8 +177,14 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Flo
     return mean - half, mean + half
 
 
+def student_quantiles(shares: ArrayLike, degrees: int) -> Floats:
+    """Return quantiles of Student's distribution with these degrees of freedom."""
+    quantiles: Floats = scipy.special.stdtrit(degrees, np.asarray(shares, dtype=np.float64))
+    return quantiles
+
+
 def _t_quantile(degrees: int, confidence: float) -> float:
-    return float(scipy.special.stdtrit(degrees, (1 + confidence) / 2))
+    return float(student_quantiles((1 + confidence) / 2, degrees))
 
 
 def share_interval(counts: ArrayLike, sizes: ArrayLike) -> tuple[Floats, Floats]:

@@ -33,6 +33,7 @@ from llmbench.cli import (
     run,
     schema,
     serve,
+    simulate,
     streams,
     tune,
 )
@@ -47,7 +48,7 @@ __all__ = ["build_parser", "main"]
 
 COMMANDS: dict[str, Command] = {
     "run": run, "init": init, "open": opening, "peak": peak, "tune": tune, "profile": profile,
-    "report": report, "results": results,
+    "simulate": simulate, "report": report, "results": results,
     "compare": compare, "check": check, "aa": aa_test, "history": history, "baseline": baseline,
     "import": import_results, "meter": meter, "distill": distill, "list": listing,
     "doctor": doctor, "conformance": conformance, "schema": schema, "serve": serve,
@@ -79,6 +80,7 @@ examples:
   llmbench open                                    the newest report in the browser
   llmbench peak scenario.yaml                      the highest load that meets the SLOs
   llmbench tune scenario.yaml --maximize throughput --over engine.slots=4,8,16
+  llmbench simulate capacity --from results/capacity --replicas 1..8 --load.rate 10..400
   llmbench profile backends                        where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  rewrite the report from stored runs

@@ -28,6 +28,8 @@ RENDERERS = {
     ("Comparison", "terminal"): "llmbench.report.comparison.tables:as_rich",
     ("Comparison", "markdown"): "llmbench.report.comparison.tables:as_markdown",
     ("Comparison", "junit"): "llmbench.report.junit:as_junit",
+    ("CapacityAnswer", "html"): "llmbench.report.capacity_page:render",
+    ("CapacityAnswer", "terminal"): "llmbench.report.capacity_page:as_rich",
     ("DataFrame", "csv"): "llmbench.report.text:as_csv",
     ("DataFrame", "json"): "llmbench.report.text:as_json",
     ("DataFrame", "markdown"): "llmbench.report.text:frame_as_markdown",

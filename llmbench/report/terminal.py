@@ -34,7 +34,7 @@ def run_set(stored: RunSet) -> Group:
     results = results_of(stored)
     table = [Text(), *_untitled(overview.brief(results))] if results.cases else []
     bars = ratios.bars(results)
-    picture = _titled(bars) if 0 < len(bars.rows) <= MAX_BARS else []
+    picture = titled(bars) if 0 < len(bars.rows) <= MAX_BARS else []
     return Group(
         Text(),
         Text.assemble((stored.name, "bold"), "  ", (completeness(results), "dim")),
@@ -49,7 +49,7 @@ def run_set(stored: RunSet) -> Group:
 def _of_hardware(results: Results) -> list[RenderableType]:
     """Return the comparison of the kinds of node, if it is not too long."""
     compared = hardware.brief(results)
-    return _titled(compared) if 0 < len(compared.rows) <= MAX_BARS else []
+    return titled(compared) if 0 < len(compared.rows) <= MAX_BARS else []
 
 
 def _sentences(answer: list[str]) -> list[Text]:
@@ -67,7 +67,7 @@ def profile(stored: Profile) -> Group:
         Text(),
         Text.assemble((stored.name, "bold"), "  ", (profiled.completeness(stored), "dim")),
         *map(Text, profiled.answer(stored)),
-        *(part for table in tables for part in _titled(table)),
+        *(part for table in tables for part in titled(table)),
         *(
             Text.assemble(("caveat", "yellow"), f"  {case.case.name}  {caveat}")
             for case in stored.cases
@@ -76,7 +76,8 @@ def profile(stored: Profile) -> Group:
     )
 
 
-def _titled(table: Table) -> list[RenderableType]:
+def titled(table: Table) -> list[RenderableType]:
+    """Return a table with its title and note, for the terminal."""
     return [Text(f"\n{table.title}", "bold"), *_untitled(table)]
 
 

@@ -77,7 +77,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **server_metrics(run, arrays.window),
     }
     rate = values["output_tokens_per_second"]
-    values["cost_per_million_output_tokens"] = _cost(rate, _price_per_hour(run))
+    values["cost_per_million_output_tokens"] = _cost(rate, price_per_hour(run))
     return {key: values[key] for key in METRICS}
 
 
@@ -265,7 +265,7 @@ def _acceptance(backend_report: dict[str, Any]) -> Value:
     return Value(counters["accepted_tokens"] / drafted, drafted)
 
 
-def _price_per_hour(run: Run) -> Value:
+def price_per_hour(run: Run) -> Value:
     """Return the price of a run's machine, which may be given by kind of node."""
     price, kind = run.case.spec.get("price_per_hour"), kind_of(run)
     if price is None:
@@ -279,13 +279,13 @@ def _price_per_hour(run: Run) -> Value:
     return Value(price[kind])
 
 
-def _cost(rate: Value, price_per_hour: Value) -> Value:
+def _cost(rate: Value, price: Value) -> Value:
     """Cost = 10⁶ P / (3600 r), P the price per hour and r the output tokens per second."""
-    if price_per_hour.value is None:
-        return price_per_hour
+    if price.value is None:
+        return price
     if not rate.value:
         return Value.unavailable(rate.reason or "no output tokens in the steady window")
-    return Value(price_per_hour.value / 3600 / rate.value * 1e6, rate.n)
+    return Value(price.value / 3600 / rate.value * 1e6, rate.n)
 
 
 # -- over processes --------------------------------------------------------------------------------

@@ -1,0 +1,177 @@
+"""``llmbench simulate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.cli import main
+
+SCENARIO = """\
+name: chat
+description: A <b>server</b> whose times are known.
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: {uniform: [8, 40]}, output_tokens: {uniform: [2, 6]}}
+load: {kind: poisson, rate: 16/s}
+requests: 140
+engine: {slots: 4}
+backends:
+  - {kind: fake, prefill: 20 ms, prefill_per_token: 0.1 ms, per_token: 5 ms, per_row: 1 ms}
+slo: {ttft_p95: 150 ms}
+sweep: {load.rate: [8, 16, 24]}
+price_per_hour: 2
+collect: []
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A scenario, and a folder with its runs at three loads."""
+    folder = tmp_path_factory.mktemp("simulated")
+    scenario, results = folder / "chat.yaml", folder / "results"
+    scenario.write_text(SCENARIO)
+    assert main(["run", str(scenario), "--out", str(results), "--quiet"]) == 0
+    return scenario, results
+
+
+def simulate(measured: tuple[Path, Path], *more: str) -> int:
+    scenario, results = map(str, measured)
+    return main(["simulate", scenario, "--from", results, "--repeats", "3", "--quiet", *more])
+
+
+def answered(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str], *more: str, code: int = 0
+) -> dict[str, Any]:
+    assert simulate(measured, "--json", *more) == code
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_more_load_needs_more_replicas(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = answered(measured, capsys, "--replicas", "1..4", "--load.rate", "16,64")
+    few, many = answer["loads"]
+    assert few["load"] == "16/s"
+    assert few["replicas"] == 1
+    assert many["replicas"] == 3
+    assert many["low"] <= many["replicas"] <= many["high"]
+    assert many["costs"]["price_per_hour"]["value"] == 2 * many["replicas"]
+    assert many["costs"]["power_watts"]["value"] is None
+    assert many["costs"]["power_watts"]["reason"]
+    assert many["requests_per_run"] == 4 * 140  # as long as at the scenario's own rate
+
+
+def test_step_times_of_a_known_server_predict_its_held_out_loads(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    validation = answered(measured, capsys, "--replicas", "2")["validation"]
+    assert validation["held_out_by"] == "load"
+    assert [part["load"] for part in validation["held_out"]] == ["8/s", "16/s", "24/s"]
+    assert abs(validation["largest_error"]) < 0.01
+
+
+def test_the_sweep_of_the_scenario_is_asked_without_a_range(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = answered(measured, capsys, "--replicas", "2")
+    assert [load["load"] for load in answer["loads"]] == ["8/s", "16/s", "24/s"]
+
+
+def test_a_load_that_no_number_holds_is_exit_code_1(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--replicas", "1,2", "--load.rate", "90")
+    answer = answered(measured, capsys, *arguments, code=1)
+    (load,) = answer["loads"]
+    assert load["replicas"] is None
+    assert "none of 1 to 2 replicas holds the objectives" in answer["conclusion"][0]
+
+
+def test_another_key_can_be_asked(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--replicas", "2", "--load.rate", "16", "--over", "engine.slots=2..4/2")
+    answer = answered(measured, capsys, *more)
+    assert [load["point"]["engine.slots"] for load in answer["loads"]] == [2, 4]
+
+
+def test_longer_prompts_than_those_measured_are_no_answer_unless_asked_for(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--replicas", "4", "--load.rate", "8", "--set", "workload.prompt_tokens=120")
+    refused = answered(measured, capsys, *more, code=1)
+    assert "outside of what was measured: tokens 120 is outside" in refused["conclusion"][1]
+    marked = answered(measured, capsys, *more, "--extrapolate")
+    assert marked["loads"][0]["extrapolated"]
+    assert any("is an extrapolation" in sentence for sentence in marked["conclusion"])
+
+
+def test_the_tables_have_the_answer_the_attainment_and_the_validation(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(measured, "--replicas", "1..3", "--load.rate", "16,32") == 0
+    shown = capsys.readouterr().out
+    assert "Replicas by load" in shown
+    assert "Attainment" in shown
+    assert "Validation of the step times" in shown
+    assert "predicted within" in shown
+
+
+def test_the_answer_is_written_as_a_page_and_as_data(
+    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "answer"
+    answer = answered(measured, capsys, "--replicas", "1..2", "--out", str(folder))
+    assert json.loads((folder / "answer.json").read_text()) == answer
+    page = (folder / "report.html").read_text()
+    assert "A &lt;b&gt;server&lt;/b&gt;" in page
+    assert answer["conclusion"][0] in page
+    assert 'src="http' not in page
+
+
+def test_a_seed_gives_the_same_answer_again(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--replicas", "1..2", "--load.rate", "24", "--seed", "7")
+    assert answered(measured, capsys, *more) == answered(measured, capsys, *more)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--replicas", "4..1"), "--replicas '4..1': expected a range"),
+        (("--replicas", "1", "--load.rate", "9..1"), "--load.rate 9..1: expected a range"),
+        (("--replicas", "1", "--load.rate", "fast"), "--load.rate fast"),
+        (("--replicas", "1", "--over", "engine.slots"), "expected KEY=RANGE"),
+        (("--replicas", "1", "--over", "engine.slotz=1,2"), "did you mean 'slots'"),
+        (("--replicas", "1", "--balance", "random"), "--balance random"),
+        (("--replicas", "1", "--case", "onnx"), "no case of"),
+        (("--replicas", "1", "--repeats", "1"), "--repeats 1: expected 2 to"),
+        (("--replicas", "1", "--seed", "-1"), "--seed -1: expected 0 or more"),
+        (("--replicas", "1", "--set", "slo={}"), "the scenario has no `slo`"),
+        (("--replicas", "1", "--set", "model=random:gpt2"), "measured with model.source"),
+        (("--replicas", "1", "--set", "stop_at_eos=true"), "does not know where answers end"),
+    ],
+)
+def test_bad_input_is_one_message(
+    measured: tuple[Path, Path],
+    more: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert simulate(measured, *more) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_folder_that_is_not_there_is_refused(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["simulate", str(measured[0]), "--from", "nowhere", "--replicas", "1"]
+    assert main(command) == 2
+    assert "nowhere" in capsys.readouterr().err
