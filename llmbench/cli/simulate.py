@@ -42,7 +42,7 @@ MAX_REPEATS = 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "scenario", type=options.local_path, help=f"{options.SCENARIO}; with `slo` and a local backend"
+        "scenario", type=Path, help=f"{options.SCENARIO}; with `slo` and a local backend"
     )
     parser.add_argument(
         "--from",
