@@ -71,8 +71,8 @@ class SkewedClients(ClientHost):
 @contextmanager
 def _process(skew: Skew) -> Iterator[Child]:
     command = [sys.executable, __file__, str(skew.seconds), str(skew.drift)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with child_process.guarded(command, **pipes) as process:
+    pipe = subprocess.PIPE
+    with child_process.guarded(command, stdin=pipe, stdout=pipe) as process:
         yield Child(process)
 
 

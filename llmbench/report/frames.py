@@ -17,7 +17,7 @@ from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
 from llmbench.report import hardware, interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results, results_of
-from llmbench.report.sections import queue, soak
+from llmbench.report.sections import client_clocks, queue, soak
 from llmbench.report.tuning import searched
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
@@ -94,8 +94,9 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
     The sentences of the answer, the search for the best settings (null without one), the harness
     validity, the metrics by case, and by request class, model that requests name, server and
-    replica of a backend, the comparison of several kinds of node (null with one), the interactivity
-    front of a sweep, the prompt cache along the jobs of agents, and the drifts of long runs.
+    replica of a backend, the comparison of several kinds of node (null with one), the offsets of
+    the clocks of load clients on other machines, the interactivity front of a sweep, the prompt
+    cache along the jobs of agents, and the drifts of long runs.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     settings = searched(stored)
@@ -109,6 +110,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "servers": _by_part(stored, "url"),
         "replicas": _by_part(stored, "replica"),
         "hardware": hardware.as_json(results_of(stored)),
+        "clock_offsets": client_clocks.as_json(results_of(stored)),
         "interactivity": interactivity.rows(results_of(stored)),
         "job_cache": _job_cache(results_of(stored)),
         "soak": soak.as_json(results_of(stored)),

@@ -15,6 +15,7 @@ from llmbench.report.html import HOME, moment, render_macro, render_template
 from llmbench.report.raw_data import raw_data
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import (
+    client_clocks,
     energy_tables,
     engine_time,
     environment,
@@ -52,6 +53,7 @@ PARTS = (
     load.request_classes, load.models, load.servers, load.replicas, load.fairness, load.turns,
     load.prompt_cache,
     engine_time.engine_time, structured.structured, structured.cost,
+    client_clocks.client_clocks,
 )  # fmt: skip
 LISTED = 25
 TIMELINES = 24  # cases with a timeline

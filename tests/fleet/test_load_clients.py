@@ -99,7 +99,8 @@ def test_a_node_that_is_killed_loses_only_its_requests_without_an_answer(ray_fol
     assert len(lost(own)) == sum(not record.succeeded for record in records)
     (caveat,) = [caveat for caveat in report.caveats if caveat.kind == "client-lost"]
     assert caveat.parameters["requests"] == len(lost(own))
-    assert caveat.message.startswith(f"client {on_fox} on node fox was lost with its actor or node after ")
+    reason = "was lost with its actor or node after "
+    assert caveat.message.startswith(f"client {on_fox} on node fox {reason}")
     drifts = [offset["drift_ppm"] for offset in report.facts["clock_offsets"]]
     assert drifts[on_fox] is None
     assert drifts[1 - on_fox] is not None
@@ -109,13 +110,6 @@ def test_more_clients_than_cpus_are_refused_at_once(cluster_address: str) -> Non
     message = "12 clients need a CPU each, and the nodes of the cluster have 8; lower it"
     with model_servers(1) as (server,), pytest.raises(InputError, match=message):
         served(server.url, {"ray": 12, "address": cluster_address}, load(1))
-
-
-def test_clients_without_requests_stay_idle(cluster_address: str) -> None:
-    with model_servers(1) as (server,):
-        records, report = served(server.url, {"ray": 2, "address": cluster_address}, load(1))
-    assert [record.finish for record in records] == ["length"]
-    assert [offset["client"] for offset in report.facts["clock_offsets"]] == [0, 1]
 
 
 def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
