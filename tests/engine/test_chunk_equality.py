@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ from llmbench.runs.request import Request
 
 EXACT = Buckets(range(1, SLOTS * MAX_LENGTH), (1, 2, 3), (64, MAX_LENGTH))
 PADDED = Buckets((16, 64, MAX_LENGTH), (SLOTS,), (MAX_LENGTH,))
+ATTENTIONS = ("sdpa", "eager", "sdpa-grouped")
+BY_DEFAULT = set(zip((7, 16, 40), ATTENTIONS, strict=True))  # each chunk and each attention once
 kernels.register_attention()
 
 
@@ -65,8 +68,13 @@ def check_reuse(runner: ChunkRunner, family: str, **engine: Any) -> dict[int, in
     return cached
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa-grouped"])
-@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 7, 16, 40])
+@pytest.mark.parametrize(
+    ("chunk", "attention"),
+    [
+        pytest.param(*pair, marks=() if pair in BY_DEFAULT else pytest.mark.slow)
+        for pair in product((1, 7, 16, 40), ATTENTIONS)
+    ],
+)
 def test_split_prompts_get_the_same_tokens(
     model: PreTrainedModel, family: str, chunk: int, attention: str
 ) -> None:
@@ -89,7 +97,7 @@ def test_every_kind_of_batching_gets_the_same_tokens(
         check_reuse(runner, family, **engine, **more)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa-grouped"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
 def test_reused_prefixes_of_all_lengths_give_the_same_tokens(
     model: PreTrainedModel, family: str, attention: str
 ) -> None:

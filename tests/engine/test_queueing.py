@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, product
 
 import numpy as np
 import pytest
@@ -27,16 +27,19 @@ def waits(service: str, share: float) -> np.ndarray:
     return np.array([(record.started or 0.0) - record.due for record in records])
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+MEAN_WAITS = {"constant": 0.5, "exponential": 1.0}  # Pollaczek and Khinchine, in rho D/(1-rho)
+BY_DEFAULT = {("constant", 0.6), ("exponential", 0.8)}
+
+
 @pytest.mark.parametrize(
-    ("service", "mean_wait"),
-    [("constant", 0.5), ("exponential", 1.0)],  # Pollaczek and Khinchine, in units of rho D/(1-rho)
-    ids=["M/D/1", "M/M/1"],
+    ("service", "share"),
+    [
+        pytest.param(*case, marks=() if case in BY_DEFAULT else pytest.mark.slow)
+        for case in product(MEAN_WAITS, (0.3, 0.6, 0.8))
+    ],
 )
-def test_mean_waits_agree_with_queueing_theory(
-    service: str, mean_wait: float, share: float
-) -> None:
-    theory = mean_wait * share * SERVICE / (1 - share)
+def test_mean_waits_agree_with_queueing_theory(service: str, share: float) -> None:
+    theory = MEAN_WAITS[service] * share * SERVICE / (1 - share)
     means = waits(service, share).reshape(BATCHES, -1).mean(axis=1)  # neighbors are not independent
     error = means.std(ddof=1) / np.sqrt(BATCHES)
     assert abs(means.mean() - theory) < 3.6 * error  # 99.9 % of Student's t

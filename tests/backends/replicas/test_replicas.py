@@ -186,7 +186,7 @@ def test_a_replica_that_cannot_open_its_backend_says_why() -> None:
     context = open_context(prompt_lengths=(4,), longest_sequence=10**6)
     with (
         pytest.raises(InputError, match="the longest request has 1000000 tokens"),
-        replicas("eager", context),
+        replicas("eager", context, count=1),
     ):
         pass
 

@@ -26,6 +26,7 @@ from llmbench.scenario.schema import EngineOptions, ModelOptions, ParallelOption
 from llmbench.testing import dispatch, open_context, requests, serve
 
 pytestmark = pytest.mark.skipif(not CAN_DIVIDE, reason="this transformers divides no loaded model")
+KILLED = r"^rank 1 of the model was killed \(SIGKILL\)$"
 OF_THE_HOST = {"computed_tokens", "computed_chunks", "prefill"}  # the second calls `prefill_batch`
 
 
@@ -49,14 +50,21 @@ def answers(server: LocalServer) -> list[tuple[int, ...] | None]:
 
 
 @by_default("gpt2", "gemma3")
-def test_the_answers_are_those_of_one_process(model: PreTrainedModel, tmp_path: Path) -> None:
+def test_the_answers_are_those_of_one_process_until_a_rank_is_killed(
+    model: PreTrainedModel, tmp_path: Path
+) -> None:
     model.save_pretrained(tmp_path)
     with opened(str(tmp_path), tensor=1) as alone:
         expected = answers(alone)
     engine = EngineOptions(slots=3, prefill_chunk=16, prefix_cache=True)
-    with opened(str(tmp_path), check=True, engine=engine) as server:
+    killed = pytest.raises(MeasurementError, match=KILLED)
+    with killed, opened(str(tmp_path), check=True, engine=engine) as server:
         assert answers(server) == expected
         report = server.report()
+        (rank,) = ranks()
+        os.kill(rank.pid, signal.SIGKILL)
+        serve(server, dispatch(requests(3)))
+    assert not ranks()
     assert report.self_check["result"] == "equal"
     assert report.effective["tensor"] == 2
     assert report.memory["kv_cache"] == alone.report().memory["kv_cache"]
@@ -83,18 +91,6 @@ def test_sampled_tokens_are_those_of_rank_0_in_all_ranks() -> None:
         expected = answers(alone)
     with opened(sampling=sampling) as server:
         assert answers(server) == expected
-
-
-def test_a_rank_that_is_killed_ends_the_load() -> None:
-    def load() -> None:
-        with opened() as server:
-            (rank,) = ranks()
-            os.kill(rank.pid, signal.SIGKILL)
-            serve(server, dispatch(requests(3)))
-
-    with pytest.raises(MeasurementError, match=r"^rank 1 of the model was killed \(SIGKILL\)$"):
-        load()
-    assert not ranks()
 
 
 @pytest.mark.slow
