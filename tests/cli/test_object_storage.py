@@ -70,7 +70,8 @@ def done(bucket: Bucket, folder: str) -> list[str]:
 
 def upload_at_most(count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lose the store after a number of uploads; return what brings it back."""
-    before, uploaded = Objects.upload, []
+    before = Objects.upload
+    uploaded: list[str] = []
 
     def upload(objects: Objects, path: Path, name: str) -> Any:
         if len(uploaded) >= count:
@@ -231,7 +232,12 @@ def test_the_newest_report_of_a_store_is_opened(
 ) -> None:
     assert main(["report", url]) == 0
     shown: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or True)
+
+    def show(address: str) -> bool:
+        shown.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", show)
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path / "other"))
     assert main(["open", bucket.url]) == 0
     (address,) = shown
@@ -258,7 +264,7 @@ def test_a_server_shows_run_sets_below_a_prefix_as_they_change(
     for name in bucket.names("nightly/run"):
         bucket.write(f"nightly/later/{name}", bucket.read(f"nightly/run/{name}"))
     now = time.monotonic() + 2 * remote.STALE_SECONDS
-    monkeypatch.setattr(remote.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     assert b"nightly/later" in site.answer("/").body
     assert site.answer("/report/nightly/later").status == 200
     assert url.endswith("nightly/run")
@@ -334,12 +340,13 @@ def killed_after(process: subprocess.Popen[str], is_due: Callable[[], bool]) -> 
     process.communicate()
 
 
-def resumed(bucket: Bucket, folder: Path) -> str:
-    """Resume a killed campaign to its end, and return what was shown."""
-    process = llmbench(bucket.storage, folder, "run", "--resume", f"{bucket.url}/run", "--quiet")
+def finish(bucket: Bucket, folder: Path, scenario: str) -> None:
+    """Resume a killed campaign to its end, or repeat it if it was killed before it had begun."""
+    is_begun = any((folder / "cache").rglob("runset.json"))
+    how = ("--resume",) if is_begun else (scenario, "--out")
+    process = llmbench(bucket.storage, folder, "run", *how, f"{bucket.url}/run", "--quiet")
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
-    return shown
 
 
 def test_a_campaign_that_is_killed_keeps_its_stored_runs(
@@ -349,7 +356,7 @@ def test_a_campaign_that_is_killed_keeps_its_stored_runs(
     killed_after(process, lambda: bool(done(bucket, "run")))
     assert "run/.lock" in bucket.names()
     before = {name: bucket.contents(f"run/runs/{name}") for name in done(bucket, "run")}
-    resumed(bucket, tmp_path)
+    finish(bucket, tmp_path, scenario)
     assert before
     assert {name: bucket.contents(f"run/runs/{name}") for name in before} == before
     assert done(bucket, "run") == RUNS
@@ -366,6 +373,6 @@ def test_a_campaign_that_is_killed_at_any_moment_keeps_its_stored_runs(
     before = {name: bucket.contents(f"run/runs/{name}") for name in done(bucket, "run")}
     whole = {name for name in before if "records.parquet" in before[name]}
     assert whole == set(before)
-    resumed(bucket, tmp_path)
+    finish(bucket, tmp_path, scenario)
     assert {name: bucket.contents(f"run/runs/{name}") for name in before} == before
     assert done(bucket, "run") == RUNS

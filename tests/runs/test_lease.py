@@ -12,7 +12,7 @@ from object_storage import Bucket
 from llmbench.errors import InputError
 from llmbench.runs import lease
 from llmbench.runs.lease import held
-from llmbench.runs.object_store import Objects, Stored
+from llmbench.runs.object_store import Objects, Stored, StoreError
 
 LOCK = "run/.lock"
 
@@ -133,7 +133,7 @@ def test_a_lock_that_cannot_be_removed_expires(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: Any) -> None:
-        raise lease.StoreError("s3://b: cannot be reached")
+        raise StoreError("s3://b: cannot be reached")
 
     with held(objects, "", "mine"):
         monkeypatch.setattr(Objects, "remove", unreachable)
