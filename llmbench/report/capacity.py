@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.slo_attainment import AttainedPercentile, label
@@ -101,12 +102,17 @@ def _trust(answer: CapacityAnswer) -> Iterator[str]:
     if error is None:
         yield "No held-out percentile has as many samples as it needs; measure more requests."
         return
-    parts = f"{len(validation.held_out)} {validation.way}s"
-    yield f"Each of {parts} was left out of the fit, and predicted within {_percent(error)}."
+    errors = [abs(figure.error) for figure in validation.supported]
+    yield (
+        f"Each of {len(validation.held_out)} {validation.way}s was left out of the fit: all "
+        f"percentiles were predicted within {_percent(error)}, half of them within "
+        f"{_percent(float(np.median(errors)))}. As an error of step times, that is "
+        f"{_percent(float(np.expm1(validation.spread)))}."
+    )
     if abs(error) > LARGE_ERROR:
         yield (
-            f"That is more than {_percent(LARGE_ERROR)}: the interval is wide for it. Measure the "
-            "answer before you rely on it."
+            f"An error above {_percent(LARGE_ERROR)} makes the interval wide; measure the answer "
+            "before you rely on it."
         )
 
 
@@ -142,6 +148,7 @@ def needed(answer: CapacityAnswer) -> Table:
         Column("interval", f"{100 * answer.confidence:.0f} %, with the error of the step times"),
         *(Column(label(key)) for key in answer.slo),
         Column("busy", "share of the time in which a replica has a request"),
+        Column("slots", "mean share of a replica's slots that are in use"),
         *(Column(heading) for heading, _ in COSTS.values()),
     )
     rows = tuple(_row(answer, point) for point in answer.points)
@@ -164,7 +171,7 @@ def _row(answer: CapacityAnswer, point: Point) -> tuple[Cell, ...]:
         point.smallest,
     )
     if cell is None or point.costs is None:
-        columns = 1 + len(answer.slo) + 1 + len(COSTS)
+        columns = 1 + len(answer.slo) + 2 + len(COSTS)
         return (
             load,
             table.missing(NO_ANSWER),
@@ -178,6 +185,7 @@ def _row(answer: CapacityAnswer, point: Point) -> tuple[Cell, ...]:
         Cell(interval_of(point)),
         *(table.quantity(one.value, "s") for one in cell.percentiles),
         table.quantity(cell.busy, "share"),
+        table.quantity(cell.slots, "share"),
         *_costs(point.costs),
     )
 
@@ -228,6 +236,7 @@ def validation(answer: CapacityAnswer) -> Table:
         Column("measured"),
         Column("predicted", "by a fit to the others"),
         Column("error"),
+        Column("step times", "the factor by which they would have to be longer"),
     )
     rows = tuple(
         _predicted(part, figure) for part in answer.validation.held_out for figure in part.figures
@@ -245,6 +254,7 @@ def _predicted(part: HeldOut, figure: Predicted) -> tuple[Cell, ...]:
         table.quantity(figure.measured, "s"),
         table.quantity(figure.predicted, "s"),
         Cell(f"{100 * figure.error:+.1f} %", figure.error),
+        Cell(f"× {figure.factor:.3f}", figure.factor),
     )
 
 
@@ -325,6 +335,7 @@ def _cell(cell: SimulatedCell) -> dict[str, Any]:
         "meets_objectives": cell.meets,
         "attainment": cell.attainment,
         "busy_share": cell.busy,
+        "slots_share": cell.slots,
         "outside": list(cell.outside),
         "percentiles": {one.key: _finite(one) for one in cell.percentiles},
     }

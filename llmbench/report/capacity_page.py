@@ -135,6 +135,7 @@ def _map(shares: list[list[float | None]], counts: list[str], loads: list[str]) 
         x=counts,
         y=loads,
         text=texts,
+        textfont={"color": palette.INK},
         texttemplate="%{text}" if len(counts) * len(loads) <= TEXTS else "",
         colorscale=COLORS,
         zmin=0,

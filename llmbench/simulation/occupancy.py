@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,12 +37,22 @@ def busy_share(run: Run, replicas: int) -> float:
     U = Σ bᵣ / (R T), where bᵣ is the time in which replica r had at least one started request that
     had not ended, R the number of replicas, and T the length of the window. 0 without a window.
     """
+    return _per_replica(run, replicas, _union)
+
+
+def mean_rows(run: Run, replicas: int) -> float:
+    """Return the mean number of started requests that a replica has in the steady window."""
+    return _per_replica(run, replicas, lambda starts, ends: float((ends - starts).sum()))
+
+
+def _per_replica(run: Run, replicas: int, length: Callable[[Floats, Floats], float]) -> float:
+    """Return a length of the requests' spans within the steady window, per replica and second."""
     window = RecordArrays(run.records).window
     if window is None:
         return 0.0
     parts = _by_replica(_served(run.records))
-    busy = sum(_union(*(np.clip(x, *window) for x in (_starts(p), _ends(p)))) for p in parts)
-    return float(busy / (replicas * (window[1] - window[0])))
+    whole = sum(length(*(np.clip(x, *window) for x in (_starts(p), _ends(p)))) for p in parts)
+    return float(whole / (replicas * (window[1] - window[0])))
 
 
 def occupancy(run: Run) -> Occupancy:

@@ -18,7 +18,7 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
 from llmbench.scenario.slo import Objective
 from llmbench.simulation.grid import coarse
-from llmbench.simulation.occupancy import Occupancy, busy_share, occupancy
+from llmbench.simulation.occupancy import Occupancy, busy_share, mean_rows, occupancy
 from llmbench.simulation.running_costs import Meter, RunningCosts
 from llmbench.simulation.step_times import StepModel
 from llmbench.simulation.validation import Scaled, Simulate, Validation
@@ -35,7 +35,8 @@ class Cell:
     """A number of replicas at a load: the percentile of each objective over pooled requests.
 
     ``attainment`` is the share of requests that meet all objectives (None: these are of jobs),
-    ``busy`` that of the time in which a replica is busy. ``outside`` says in which quantities a
+    ``busy`` that of the time in which a replica is busy, ``slots`` that of its slots in use on
+    average. ``outside`` says in which quantities a
     cell that meets the objectives lies outside of what was measured.
     """
 
@@ -43,6 +44,7 @@ class Cell:
     percentiles: tuple[AttainedPercentile, ...]
     attainment: float | None
     busy: float
+    slots: float
     outside: tuple[str, ...]
 
     @property
@@ -159,8 +161,15 @@ class _Search:
         attained = tuple(percentiles(runs, arrays))
         outside = [part for run in runs for part in self._outside(run)] if _meet(attained) else []
         busy = float(np.mean([busy_share(run, replicas) for run in runs]))
-        share = _attainment(arrays, self.case.spec["slo"])
-        return Cell(replicas, attained, share, busy, tuple(dict.fromkeys(outside)))
+        rows = float(np.mean([mean_rows(run, replicas) for run in runs]))
+        return Cell(
+            replicas,
+            attained,
+            _attainment(arrays, self.case.spec["slo"]),
+            busy,
+            rows / self.case.scenario.engine.slots,
+            tuple(dict.fromkeys(outside)),
+        )
 
     def _outside(self, run: Run) -> Sequence[str]:
         return self.question.check(occupancy(run))

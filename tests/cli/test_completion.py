@@ -39,7 +39,7 @@ def test_commands_and_flags_are_completed(completed: Complete) -> None:
     assert completed("llmbench run --concu") == ["--concurrency "]
 
 
-@pytest.mark.parametrize("command", ["run", "profile", "peak", "check", "aa"])
+@pytest.mark.parametrize("command", ["run", "profile", "peak", "simulate", "check", "aa"])
 def test_scenarios_are_completed_by_name(command: str, completed: Complete) -> None:
     assert completed(f"llmbench {command} def") == ["default "]
 

@@ -133,6 +133,28 @@ def test_the_answer_is_written_as_a_page_and_as_data(
     assert 'src="http' not in page
 
 
+def test_a_recorded_trace_is_replayed_at_its_full_length(
+    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.csv"
+    rows = (f"2024-05-10 00:00:{i / 10:09.6f},{8 + i % 30},{2 + i % 5}" for i in range(300))
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+    scenario = tmp_path / "trace.yaml"
+    workload = f"workload: {{kind: trace, path: {trace}}}"
+    lines = [line for line in SCENARIO.splitlines() if not line.startswith(("load", "workload"))]
+    text = "\n".join([workload, "load: {kind: trace}", *lines])
+    scenario.write_text(
+        text.replace("requests: 140", "duration: 1 h").replace(
+            "load.rate: [8, 16, 24]", "load.speed: [1, 8]"
+        )
+    )
+    answer = answered((scenario, measured[1]), capsys, "--replicas", "1..4")
+    assert [load["requests_per_run"] for load in answer["loads"]] == [300, 300]
+    slow, fast = (load["replicas"] for load in answer["loads"])
+    assert slow == 1
+    assert fast > 1
+
+
 def test_a_seed_gives_the_same_answer_again(
     measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

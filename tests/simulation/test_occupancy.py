@@ -7,7 +7,7 @@ from simulated_loads import BEGAN, case, run_of
 
 from llmbench.runs.record import Record
 from llmbench.runs.run import Run, records_table
-from llmbench.simulation.occupancy import Occupancy, busy_share, occupancy
+from llmbench.simulation.occupancy import Occupancy, busy_share, mean_rows, occupancy
 
 
 def test_a_replica_is_busy_while_it_has_a_request() -> None:
@@ -32,6 +32,11 @@ def overlapping() -> Run:
 
 def test_overlapping_requests_are_counted_once_in_the_busy_time() -> None:
     assert busy_share(overlapping(), 1) == 1.0
+
+
+def test_the_mean_number_of_requests_counts_overlapping_ones_twice() -> None:
+    assert mean_rows(overlapping(), 1) == pytest.approx(4 / 3)  # 2 s and 2 s of 3 s
+    assert mean_rows(overlapping(), 2) == pytest.approx(2 / 3)
 
 
 def test_decode_steps_have_the_sequences_and_cached_tokens_of_their_moment() -> None:
