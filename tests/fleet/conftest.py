@@ -39,8 +39,10 @@ def cluster_address(ray_folder: Path) -> Iterator[str]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415 (takes seconds to import)
 
     head = {"node_name": "head", "num_cpus": 0, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for node in NODES:
-        cluster.add_node(**node)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # hidden GPUs, which nodes may not have
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for node in NODES:
+            cluster.add_node(**node)
     yield cluster.address
     cluster.shutdown()
