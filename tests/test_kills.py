@@ -10,6 +10,7 @@ from pathlib import Path
 import kills
 import psutil
 import pytest
+from object_storage import Bucket
 
 
 @pytest.mark.slow
@@ -17,6 +18,14 @@ def test_campaigns_that_are_killed_keep_their_finished_runs_and_can_be_resumed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert kills.main(["--count", "5", "--seed", "1"]) == 0
+    assert "5 kills" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_campaigns_in_object_storage_that_are_killed_keep_their_stored_runs(
+    bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kills.main(["--count", "5", "--seed", "2", "--url", f"{bucket.url}/kills"]) == 0
     assert "5 kills" in capsys.readouterr().out
 
 

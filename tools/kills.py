@@ -8,6 +8,9 @@ campaign, a worker, a sampler, a client or the launched server. Checked are:
 * that `llmbench run --resume` measures what is missing, to the end,
 * that the descendants of a killed process end within a second.
 
+With `--url s3://BUCKET/FOLDER` the results are in object storage, and the files are those that are
+stored there: a run is finished once its run.json is. Each campaign has a working copy of its own.
+
 A line is printed for each kill. The exit code is 1 if any check failed. Ctrl-C, SIGTERM and SIGHUP
 end the running campaign and print what was found until then; the exit code is 130, 143 or 129.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -24,8 +28,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +37,7 @@ from pathlib import Path
 import psutil
 
 from llmbench.cli import interrupts
+from llmbench.runs.object_store import Objects, is_url
 
 SCENARIO = """\
 name: kills
@@ -84,9 +89,13 @@ class Findings:
 
 @dataclass(slots=True)
 class Campaign:
-    """A campaign in a folder, which is killed and resumed; ``hashes`` are of its finished runs."""
+    """A campaign in a folder, which is killed and resumed; ``hashes`` are of its finished runs.
+
+    ``place`` is where its results are: a folder or a URL. ``folder`` has its log and cache.
+    """
 
     folder: Path
+    place: str
     scenario: Path
     findings: Findings
     process: subprocess.Popen[bytes] | None = None
@@ -95,18 +104,27 @@ class Campaign:
     def start(self) -> subprocess.Popen[bytes]:
         """Begin the campaign, or resume it; do nothing while it runs."""
         if self.process is None or self.process.poll() is not None:
-            is_begun = (self.folder / "runset.json").is_file()
-            folder = str(self.folder)
-            what = ["--resume", folder] if is_begun else [str(self.scenario), "--out", folder]
+            what = ["--resume"] if self._is_begun() else [str(self.scenario), "--out"]
+            cache = {"LLMBENCH_CACHE": str(self._cache)} if is_url(self.place) else {}
             with (self.folder.with_suffix(".log")).open("ab") as log:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "llmbench", "run", *what],
+                    [sys.executable, "-P", "-m", "llmbench", "run", *what, self.place],
+                    env={**os.environ, **cache},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,
                 )
         return self.process
+
+    @property
+    def _cache(self) -> Path:
+        return self.folder.with_suffix(".cache")
+
+    def _is_begun(self) -> bool:
+        """Return whether the run set is there, or waits in the working copy to be uploaded."""
+        folder = self._cache if is_url(self.place) else self.folder
+        return any(folder.rglob("runset.json"))
 
     def run_for(self, seconds: float) -> bool:
         """Let the campaign run, and remember finished runs; return whether it ended by itself."""
@@ -118,16 +136,31 @@ class Campaign:
 
     def remember(self) -> None:
         """Add the hashes of runs that have finished since the last call."""
-        for path in self.folder.glob("runs/[!.]*/run.json"):
-            if path.parent.name not in self.hashes and _is_done(path):
-                self.hashes[path.parent.name] = _hash_of(path.parent)
-                self.findings.finished += 1
+        with self._stored() as root:
+            for path in root.glob("runs/[!.]*/run.json"):
+                if path.parent.name not in self.hashes and _is_done(path):
+                    self.hashes[path.parent.name] = _hash_of(path.parent)
+                    self.findings.finished += 1
 
     def compare(self) -> None:
         """Check that the finished runs are as they were."""
-        for name, before in self.hashes.items():
-            if _hash_of(self.folder / "runs" / name) != before:
-                self.findings.problems.append(f"{self.folder.name}: {name}: lost or changed")
+        with self._stored() as root:
+            for name, before in self.hashes.items():
+                if _hash_of(root / "runs" / name) != before:
+                    self.findings.problems.append(f"{self.folder.name}: {name}: lost or changed")
+
+    @contextmanager
+    def _stored(self) -> Iterator[Path]:
+        """Yield a folder with what is stored: the results themselves, or a new copy of a URL's."""
+        if not is_url(self.place):
+            yield self.folder
+            return
+        objects = Objects(self.place)
+        with tempfile.TemporaryDirectory(prefix="llmbench-kills-") as folder:
+            names = [name for name in objects.all() if name.startswith("runs/")]
+            for name in sorted(names, key=lambda name: name.endswith("run.json"), reverse=True):
+                objects.download({name: Path(folder) / name})
+            yield Path(folder)
 
     def finish(self) -> None:
         """Resume the campaign until all of its runs are finished."""
@@ -225,22 +258,31 @@ def _is_running(process: psutil.Process) -> bool:
     return False
 
 
-def attack(folder: Path, count: int, seed: int, latest: float, findings: Findings) -> None:
+def attack(
+    folder: Path, count: int, seed: int, latest: float, findings: Findings, *, url: str | None
+) -> None:
     """Kill campaigns in a folder ``count`` times, at most ``latest`` seconds apart.
 
-    A campaign goes on after the death of another process, and is resumed after its own.
+    Their results are below ``url``, if there is one. A campaign goes on after the death of another
+    process, and is resumed after its own.
     """
     rng = random.Random(seed)  # noqa: S311 (no cryptography)
     scenario = folder / "kills.yaml"
     scenario.write_text(SCENARIO.format(script=Path(__file__).resolve()), "utf-8")
-    campaigns, campaign = 1, Campaign(folder / "campaign-1", scenario, findings)
+
+    def begun(number: int) -> Campaign:
+        path = folder / f"campaign-{number}"
+        place = str(path) if url is None else f"{url}/{path.name}"
+        return Campaign(path, place, scenario, findings)
+
+    campaigns, campaign = 1, begun(1)
     try:
         while findings.kills < count:
             moment = rng.uniform(0.0, latest)
             while len(campaign.hashes) == RUNS or campaign.run_for(moment):
                 campaign.finish()
                 campaigns += 1
-                campaign = Campaign(folder / f"campaign-{campaigns}", scenario, findings)
+                campaign = begun(campaigns)
             killed = kill(campaign, rng)
             findings.kills += 1
             campaign.remember()
@@ -303,6 +345,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = "longest time between two kills in seconds (8)"
     parser.add_argument("--latest", type=float, default=8.0, metavar="SECONDS", help=text)
     parser.add_argument("--folder", type=Path, help="new folder for the campaigns (temporary)")
+    parser.add_argument("--url", help="store the results below a URL such as s3://bucket/kills")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
@@ -315,7 +358,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with interrupts.raised():
-                attack(folder, arguments.count, arguments.seed, arguments.latest, findings)
+                given = (arguments.count, arguments.seed, arguments.latest)
+                attack(folder, *given, findings, url=arguments.url)
         except KeyboardInterrupt as interrupt:
             print(f"interrupted\n{findings}")
             return interrupts.exit_code(interrupt)

@@ -115,10 +115,12 @@ class WorkingCopy:
         return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _files(self) -> Iterator[str]:
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder)
-            if path.is_file() and not any(part.startswith(".") for part in name.parts):
-                yield name.as_posix()
+        """Yield the names of files; another thread may rename or remove hidden ones meanwhile."""
+        for path, folders, files in os.walk(self.folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                if not name.startswith("."):
+                    yield (Path(path) / name).relative_to(self.folder).as_posix()
 
     def pending(self) -> list[str]:
         """Return the names of the files that have yet to be pushed."""
