@@ -29,10 +29,9 @@ Flags = NDArray[np.bool_]
 class Steps:
     """Steps in the order of their ends, of one replica after the other; one entry per timestamp.
 
-    ``seconds`` is the time of a decode step of ``rows`` sequences with ``depth`` cached tokens, if
-    there are rows, and of ``prefills`` prefill steps before or instead of it: of ``prompts`` chunks
-    with ``tokens`` in total. Each token attends to those before it, which are ``pairs`` together.
-    ``context`` is the number of tokens that were cached before the chunks.
+    ``seconds`` is the time of a decode step of ``rows`` sequences with ``depth`` cached tokens in
+    total, if there are rows, and of ``prefills`` prefill steps before or instead of it: of
+    ``prompts`` chunks with ``tokens`` in total, behind ``context`` cached tokens.
     """
 
     ends: Floats
@@ -193,7 +192,8 @@ def _divide(steps: Steps, records: pa.Table, chunk: int) -> None:
     started = floats(records["started"])
     first = floats(pc.list_element(records["token_times"], 0))
     for index in np.flatnonzero(prompt - cached > chunk):
-        left, right = np.searchsorted(steps.ends, [started[index], first[index]])
+        left = np.searchsorted(steps.ends, started[index], side="right")
+        right = np.searchsorted(steps.ends, first[index])
         chunks = -(-(prompt[index] - cached[index]) // chunk) - 1  # besides the last
         apart = min(right - left, chunks)
         inner = slice(left, left + apart)

@@ -1,0 +1,104 @@
+"""Step times fitted to runs with known ones."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import numpy as np
+import pytest
+from known_steps import Known, case, measured
+from numpy.typing import NDArray
+
+from llmbench.analysis.metrics import summarize
+from llmbench.errors import InputError
+from llmbench.simulation.draws import Noise
+from llmbench.simulation.simulate import simulate
+from llmbench.simulation.step_times import IN_PROCESS, StepTimes, fit
+
+RATES = (5, 20, 50)
+
+
+def fitted(model: Known) -> StepTimes:
+    loads = [{"kind": "poisson", "rate": rate} for rate in RATES]
+    return fit([measured(case(load=load, requests=300), model) for load in loads])
+
+
+def test_known_step_times_are_found() -> None:
+    step_times, known = fitted(Known()), Known()
+    for rows in (1, 3, 8):
+        assert step_times.decode_seconds(rows, 40 * rows) == pytest.approx(
+            known.decode_seconds(rows, 40 * rows), rel=1e-3
+        )
+    for tokens in (8, 30, 64):
+        assert step_times.prefill_seconds(tokens) == pytest.approx(
+            known.prefill_seconds(tokens), rel=1e-2
+        )
+
+
+def test_fitted_and_measured_times_have_one_sum() -> None:
+    step_times = fitted(Known(spread=0.5))
+    assert np.mean(step_times.decode_factors) == pytest.approx(1, abs=0.01)
+    assert step_times.fit.residuals["decode"].rms == pytest.approx(0.5 / np.sqrt(3), rel=0.05)
+
+
+def test_outliers_do_not_dominate_and_stay_in_the_factors() -> None:
+    run = measured(case(requests=300), Known())
+    step_times = fit([run])
+    slow = measured(case(requests=300), Slow())
+    with_outliers = fit([slow])
+    ratio = with_outliers.decode_seconds(2, 80) / step_times.decode_seconds(2, 80)
+    assert ratio == pytest.approx(np.mean([10] + [1] * 49), rel=0.05)
+    assert max(with_outliers.decode_factors) == pytest.approx(10 / ratio, rel=0.05)
+
+
+class Slow(Known):
+    """One step in 50 takes ten times as long."""
+
+    def noise(self, rng: np.random.Generator) -> Noise:
+        steps = count(1)
+
+        def factors(size: int) -> NDArray[np.float64]:
+            return np.array([1.0 if next(steps) % 50 else 10.0 for _ in range(size)])
+
+        return super().noise(rng)._replace(decode=factors)
+
+
+def test_a_simulation_predicts_a_load_that_was_not_fitted() -> None:
+    known = Known(spread=0.3, lag=0.0005)
+    step_times = fitted(known)
+    held_out = case(load={"kind": "poisson", "rate": 35}, requests=2000)
+    predicted = summarize(simulate(held_out, step_times, replicas=1))
+    actual = summarize(measured(held_out, known))
+    for metric in ("ttft_p50", "ttft_p99", "e2e_p50", "e2e_p99"):
+        assert predicted[metric].value == pytest.approx(actual[metric].value, rel=0.1)
+
+
+def test_numbers_of_replicas_are_fitted_apart() -> None:
+    alone = measured(case(), Known())
+    pair = measured(case(replicas=2), Known(), replicas=2)
+    step_times = fit([pair, alone])
+    assert step_times.fit.replicas == IN_PROCESS
+    assert [step_times.of(count).fit.replicas for count in (0, 1, 2, 5)] == [0, 0, 2, 2]
+
+
+def test_ranges_say_what_is_outside() -> None:
+    step_times = fitted(Known())
+    assert step_times.check(tokens=30, rows=8, depth=100) == ()
+    (reason,) = step_times.check(rows=9)
+    assert reason == "rows 9 is outside the measured range of 1 to 8"
+
+
+def test_a_stored_model_is_read_back() -> None:
+    step_times = fitted(Known(spread=0.1))
+    assert StepTimes.from_dict(json.loads(json.dumps(step_times.as_dict()))) == step_times
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(InputError, match="100 of each kind are needed"):
+        fit([measured(case(requests=5), Known())])
+
+
+def test_no_runs_are_refused() -> None:
+    with pytest.raises(InputError, match="no run to fit"):
+        fit([])
