@@ -89,7 +89,7 @@ def chart(results: Results) -> Chart:
     )
     caption = (
         "Circles are decode steps, diamonds prefills. Steps under the slope are memory-bound, "
-        "steps under the flat part compute-bound. Solid roofs were measured on this machine, "
+        "steps under the flat part compute-bound. Solid roofs were measured on the machines, "
         "dashed ones are from the datasheet."
     )
     empty = "" if points else reasons_for_unknown(results, "decode_step_flops")
