@@ -206,6 +206,5 @@ def _write(answer: CapacityAnswer, folder: Path) -> None:
     from llmbench.report.capacity import as_dict
     from llmbench.runs.files import write_text
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "answer.json", json.dumps(as_dict(answer), indent=1) + "\n")
     report.write(answer, folder / "report.html")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from llmbench.errors import InputError
 from llmbench.runs.run import Run
 from llmbench.scenario.cases import Case
 from llmbench.scenario.replicas import ReplicasOptions
@@ -64,7 +65,10 @@ def answer(
     asked: Options,
     simulate: Simulate,
 ) -> CapacityAnswer:
-    """Return how many replicas each case of a scenario needs, by step times fitted to some runs."""
+    """Return how many replicas each case of a scenario needs, by step times fitted to some runs.
+
+    Raise InputError if there are answers only outside of what was measured, unless asked for.
+    """
     model = fit(runs)
     question = Question(
         [sized(case, scenario) for case in cases],
@@ -77,13 +81,15 @@ def answer(
         asked.draws,
         asked.extrapolate,
     )
+    points = tuple(answers(question))
+    _refuse_outside(points)
     return CapacityAnswer(
         scenario.name,
         scenario.description,
         scenario.slo,
         asked.counts,
         scenario.replicas.balance if scenario.replicas else ReplicasOptions(count=1).balance,
-        tuple(answers(question)),
+        points,
         question.validation,
         model.fit,
         {load: len(of_load) for load, of_load in by_load(runs).items()},
@@ -92,6 +98,16 @@ def answer(
         question.confidence,
         asked.extrapolate,
     )
+
+
+def _refuse_outside(points: Sequence[Point]) -> None:
+    """Raise InputError if no load has an answer, and one has it outside of the fit's range."""
+    beyond = [part for point in points for cell in point.cells for part in cell.outside]
+    if beyond and not any(point.smallest for point in points):
+        raise InputError(
+            f"simulate: {'; '.join(dict.fromkeys(beyond))}; measure such steps as sources, or allow "
+            "answers outside of what was measured with --extrapolate"
+        )
 
 
 def _outside(model: StepTimes, chunk: int | None, full: Occupancy) -> tuple[str, ...]:

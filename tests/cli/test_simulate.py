@@ -103,8 +103,10 @@ def test_longer_prompts_than_those_measured_are_no_answer_unless_asked_for(
     measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--replicas", "4", "--load.rate", "8", "--set", "workload.prompt_tokens=120")
-    refused = answered(measured, capsys, *more, code=1)
-    assert "outside of what was measured: tokens 120 is outside" in refused["conclusion"][1]
+    assert simulate(measured, *more) == 2
+    message = capsys.readouterr().err
+    assert "simulate: tokens 120 is outside the measured range of 8 to" in message
+    assert "--extrapolate" in message
     marked = answered(measured, capsys, *more, "--extrapolate")
     assert marked["loads"][0]["extrapolated"]
     assert any("is an extrapolation" in sentence for sentence in marked["conclusion"])
@@ -189,6 +191,41 @@ def test_bad_input_is_one_message(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_an_interrupted_simulation_writes_nothing_and_says_so(
+    measured: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmbench.simulation.simulate.simulate", interrupted)
+    assert simulate(measured, "--replicas", "1", "--out", str(tmp_path / "answer")) == 130
+    assert "interrupted: nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "answer").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_bad_input(
+    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "answer")
+    assert simulate(measured, "--replicas", "2", "--load.rate", "8", "--out", out) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_progress_names_each_load(
+    measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario, results = map(str, measured)
+    command = ["simulate", scenario, "--from", results, "--repeats", "2", "--replicas", "2"]
+    assert main([*command, "--load.rate", "8,16"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert "simulating 8/s" in shown
+    assert "simulating 16/s" in shown
 
 
 def test_a_folder_that_is_not_there_is_refused(

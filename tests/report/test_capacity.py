@@ -11,6 +11,7 @@ from simulated_loads import Service, case, queued
 from llmbench import report
 from llmbench.report import capacity, palette
 from llmbench.report.capacity_page import attainment, needed
+from llmbench.report.table import Column
 from llmbench.simulation.answer import CapacityAnswer
 from llmbench.simulation.fitting import Residuals
 from llmbench.simulation.running_costs import Meter
@@ -136,7 +137,7 @@ def test_every_load_has_a_row_with_costs_or_the_reason(answer: CapacityAnswer) -
     assert "no number of replicas in the range holds the objectives (60/s)" in table.note
 
 
-def _named(columns: tuple[capacity.Column, ...], label: str) -> capacity.Column:
+def _named(columns: tuple[Column, ...], label: str) -> Column:
     return next(column for column in columns if column.label == label)
 
 
