@@ -146,14 +146,12 @@ def test_the_replicas_are_descendants_of_the_process_that_collectors_watch(
 
 
 @contextmanager
-def killing(server: ReplicatedServer, *indexes: int) -> Iterator[None]:
-    """Kill replicas as soon as each has two requests in flight."""
-    threads = [threading.Thread(target=kill, args=(server.replicas[i],)) for i in indexes]
-    for thread in threads:
-        thread.start()
+def killing(server: ReplicatedServer, index: int) -> Iterator[None]:
+    """Kill a replica as soon as it has two requests in flight."""
+    thread = threading.Thread(target=kill, args=(server.replicas[index],))
+    thread.start()
     yield
-    for thread in threads:
-        thread.join()
+    thread.join()
 
 
 def kill(replica: Replica) -> None:
@@ -162,10 +160,14 @@ def kill(replica: Replica) -> None:
     os.kill(replica.child.pid, signal.SIGKILL)
 
 
-def test_the_requests_of_a_lost_replica_fail_and_the_others_go_on() -> None:
-    with replicas() as server, killing(server, 1):
-        records = serve(server, dispatch(pool(8, tokens=100), users(4)))
+def test_the_requests_of_a_lost_replica_fail_and_the_others_go_on_until_the_last_is_lost() -> None:
+    left = r"no replica is left: the last one, 0, was killed by SIGKILL"
+    with replicas() as server:
+        with killing(server, 1):
+            records = serve(server, dispatch(pool(8, tokens=100), users(4)))
         (caveat,) = [c for c in server.report().caveats if c.kind == "replica-lost"]
+        with killing(server, 0), pytest.raises(MeasurementError, match=left):
+            serve(server, dispatch(pool(8, tokens=500)))
     lost = [record for record in records if record.error_kind == "replica-lost"]
     assert len(records) == 8
     assert Counter(record.replica for record in lost) == {1: 2}
@@ -174,12 +176,6 @@ def test_the_requests_of_a_lost_replica_fail_and_the_others_go_on() -> None:
     assert caveat.parameters["requests"] == 2
     assert caveat.message.startswith("Replica 1 was killed by SIGKILL after ")
     assert lost[0].error_message == "replica 1 was killed by SIGKILL while it had this request"
-
-
-def test_a_load_without_any_replica_left_is_a_failed_run() -> None:
-    left = r"no replica is left: the last one, \d, was killed by SIGKILL"
-    with replicas() as server, killing(server, 0, 1), pytest.raises(MeasurementError, match=left):
-        serve(server, dispatch(pool(8, tokens=500)))
 
 
 def test_a_replica_that_cannot_open_its_backend_says_why() -> None:
