@@ -143,12 +143,24 @@ class RayLoadClients(ClientHost):
         Raises InputError if the cluster cannot be reached or has too few CPUs, MeasurementError if
         these do not become free.
         """
-        with connected(self.options.address) as cluster:
+        with _cluster(self.options.address) as cluster:
             _check_cpus(cluster, self.options.ray)
             names = {node.id: node.name for node in cluster.nodes()}
             with _places(self.options.ray) as places, ExitStack() as stack:
                 actors = [stack.enter_context(_actor(module, place)) for place in places]
                 yield [stack.enter_context(_client(actor, names)) for actor in actors]
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Cluster]:
+    """Connect to a cluster; raises InputError as `connected` does, in words of the scenario."""
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(connected(address))
+        except InputError as error:
+            reason = str(error).replace("--ray", "address")
+            raise InputError(f"endpoint: clients: {reason}") from None
+        yield cluster
 
 
 def _check_cpus(cluster: Cluster, clients: int) -> None:

@@ -117,3 +117,18 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) ->
     options = Endpoint.Options.model_validate({"url": "http://127.0.0.1:9", "clients": {"ray": 2}})
     with pytest.raises(InputError, match=r"client host 'ray' needs ray; .* 'llmbench\[ray\]'"):
         Endpoint(options).probe(ModelOptions(source="served:"), {})
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nonsense here", "address nonsense here: "),
+        ("127.0.0.1:1", "address 127.0.0.1:1: 127.0.0.1:1: "),
+    ],
+)
+def test_a_cluster_that_cannot_be_reached_is_one_message(address: str, message: str) -> None:
+    with (
+        model_servers(1) as (server,),
+        pytest.raises(InputError, match=f"endpoint: clients: {message}"),
+    ):
+        served(server.url, {"ray": 2, "address": address}, load(1))

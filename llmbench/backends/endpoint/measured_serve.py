@@ -87,10 +87,11 @@ def _p99(sample: Sequence[float]) -> float | None:
 
 def merged(parts: Sequence[Served], answers: Iterable[Answer]) -> Served:
     """Merge the results of several client processes; each cost is their maximum."""
-    cost = {
-        name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
+    known = {
+        name: [cost for part in parts if (cost := part.cost[name]) is not None]
         for name in parts[0].cost
     }
+    cost = {name: max(values, default=None) for name, values in known.items()}
     counts = sum((Counter(part.counts) for part in parts), Counter[str]())
     summary = LoadSummary()
     for part in parts:
