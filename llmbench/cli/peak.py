@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"llmbench: {error}", file=sys.stderr)
                 return 1
         page = output.write_report(store.read(folder))
-    _print(arguments, key, capacity, page)
+        _print(arguments, key, capacity, page)
     return int(capacity.outcome != "found")
 
 

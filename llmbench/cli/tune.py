@@ -113,8 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
             ended = tune(tuner, asked, _printer(arguments))
         stored = store.read(folder)
         page = output.write_report(stored)
-    settings = settings_of(stored, ended)
-    _print(arguments, settings, Cost(tuner.runs, tuner.new, budget.spent), page)
+        settings = settings_of(stored, ended)
+        _print(arguments, settings, Cost(tuner.runs, tuner.new, budget.spent), page)
     return int(not settings.is_decided)
 
 

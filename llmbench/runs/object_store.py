@@ -227,7 +227,7 @@ def _stored(info: dict[str, Any]) -> Stored:
     written = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     seconds = written.timestamp() if isinstance(written, datetime) else written
     seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-    version = info.get("ETag") or info.get("etag") or info.get("md5Hash") or written
+    version = info.get("ETag") or info.get("etag") or info.get("md5Hash") or seconds
     return Stored(str(version), int(info.get("size") or 0), seconds)
 
 

@@ -27,8 +27,9 @@ import msgspec
 
 from llmbench.errors import InputError
 from llmbench.runs import lease
-from llmbench.runs.files import atomic_write, cache_folder, write_json
+from llmbench.runs.files import CACHE, atomic_write, cache_folder, write_json
 from llmbench.runs.object_store import Objects, Stored, StoreError, is_url
+from llmbench.units import format_bytes
 
 KNOWN, TOKEN, SYNC, INCOMING = "known.json", "token", ".sync", "incoming"
 RUN = "run.json"
@@ -160,6 +161,7 @@ class WorkingCopy:
         changed = {name: one for name, one in self.stored.items() if self._is_new(name, one, known)}
         incoming = {name: self.home / INCOMING / name for name in changed}
         shutil.rmtree(self.home / INCOMING, ignore_errors=True)
+        self._check_space(sum(one.size for one in changed.values()))
         if not incoming or not self.objects.download(incoming):
             return bool(incoming)
         for name, path in incoming.items():
@@ -176,6 +178,15 @@ class WorkingCopy:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             path.rename(self.folder / name)
         return True
+
+    def _check_space(self, size: int) -> None:
+        """Raise InputError if the disk of the cache has less than ``size`` bytes free."""
+        free = shutil.disk_usage(self.home).free
+        if size > free:
+            raise InputError(
+                f"{self.url}: {format_bytes(size)} are to be read, and {self.home} has "
+                f"{format_bytes(free)} free; free some space, set {CACHE}, or name a folder in it"
+            )
 
     def _is_new(self, name: str, stored: Stored, known: dict[str, _Known]) -> bool:
         if not name or (self.names is not None and Path(name).name not in self.names):

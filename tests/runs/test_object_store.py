@@ -25,7 +25,10 @@ def test_the_url_of_a_store_is_no_local_path(text: str, expected: bool) -> None:
     assert is_url(text) is expected
 
 
-def test_an_object_is_read_as_it_was_written(objects: Objects, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["{bucket}/run", "memory://{name}/run"])
+def test_an_object_is_read_as_it_was_written(place: str, bucket: Bucket, tmp_path: Path) -> None:
+    objects = Objects(place.format(bucket=bucket.url, name=tmp_path.name))
+    assert objects.all() == {}
     (tmp_path / "a").write_bytes(b"content")
     written = objects.upload(tmp_path / "a", "runs/a")
     assert objects.all() == {"runs/a": written}

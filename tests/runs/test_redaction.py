@@ -122,6 +122,21 @@ def test_the_user_and_password_of_a_url_are_redacted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<https://b/k?X-Amz-Signature=ab12&n=1>", "<https://b/k?X-Amz-Signature=***&n=1>"),
+        ("https://b/k?a=1&x-goog-signature=ab12", "https://b/k?a=1&x-goog-signature=***"),
+        ("https://b/k?X-Amz-Security-Token=a%2Fb", "https://b/k?X-Amz-Security-Token=***"),
+        ("https://b/k?sv=1&sig=a%2Fb%3D", "https://b/k?sv=1&sig=***"),
+        ("https://b/k?size=1&config=2", "https://b/k?size=1&config=2"),
+    ],
+)
+def test_the_signature_of_a_url_is_redacted(text: str, expected: str) -> None:
+    assert redact(text) == expected
+    assert redact_all([text, "plain"]) == [expected, "plain"]
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "OPENAI_API_KEY",
@@ -176,6 +191,7 @@ def test_the_variable_of_a_secret_in_a_text_is_found() -> None:
         ({"tools": [{"client_secret": "0123456789"}]}, "client_secret"),
         ({"password": 123456}, "password"),
         ({"DB": "postgres://me:0123456@host/db"}, "DB"),
+        ({"path": "https://b/k?n=1&X-Amz-Signature=0123456789"}, "path"),
         ({"HF_TOKEN": "${HOME_TOWN}"}, "HF_TOKEN"),
         ({"hf_token": "0123456789"}, "hf_token"),
         ({"token": "0123456789"}, "token"),

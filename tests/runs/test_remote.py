@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,12 +143,14 @@ def test_a_run_is_written_tables_first_and_a_manifest_last(
     remote.push(folder)
     assert written[0] == "report.html"
     assert written[-1] == "runset.json"
+    for run in (FIRST, SECOND):
+        files = [name for name in written if name.startswith(f"runs/{run}/")]
+        assert files.index(f"runs/{run}/run.json") == len(files) - 1 > 2
     assert [name for name in written if name.endswith(".json")] == [
         f"runs/{FIRST}/run.json",
         f"runs/{SECOND}/run.json",
         "runset.json",
     ]
-    assert written[5] == f"runs/{FIRST}/run.json" or written[4] == f"runs/{FIRST}/run.json"
 
 
 def test_a_run_that_replaces_a_failed_one_is_no_run_until_it_is_whole(
@@ -218,6 +221,53 @@ def test_a_lost_or_interrupted_state_loses_no_run(folder: Path, url: str, lost: 
     assert store.read_discarded(folder, PLAN[0]) == []
     assert remote.copy_of(folder)
     assert remote.WorkingCopy(Objects(url), folder).pending() == []
+
+
+def test_a_copy_that_was_killed_while_it_read_is_completed(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None]
+) -> None:
+    elsewhere("other")
+    renamed: list[Path] = []
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if len(renamed) == 3:
+            raise KeyboardInterrupt
+        renamed.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remote.opened(url)
+    monkeypatch.setattr(Path, "rename", rename)
+    there = remote.opened(url)
+    assert there != folder
+    assert ttfts(there) == {1: 0.25}
+    assert store.read_discarded(there, PLAN[0]) == []
+
+
+def test_an_upload_that_was_killed_before_it_was_noted_is_noted_later(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = remote.WorkingCopy._keep
+    monkeypatch.setattr(remote.WorkingCopy, "_keep", lambda *_: None)
+    measured(folder, 2, 0.5)
+    monkeypatch.setattr(remote.WorkingCopy, "_keep", keep)
+    assert ttfts(remote.opened(url)) == {1: 0.25, 2: 0.5}
+    assert store.read_discarded(folder, PLAN[1]) == []
+    copy = remote.copy_of(folder)
+    assert copy
+    assert copy.pending() == []
+
+
+def test_what_does_not_fit_on_the_disk_is_not_read(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None]
+) -> None:
+    elsewhere("other")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(InputError, match=r"are to be read, and .* has 100 B free; free some"):
+        remote.opened(url)
+    assert folder.exists()
 
 
 def test_what_was_removed_from_the_store_is_removed_from_the_copy(
