@@ -102,11 +102,11 @@ def answer(
 
 def _refuse_outside(points: Sequence[Point]) -> None:
     """Raise InputError if no load has an answer, and one has it outside of the fit's range."""
-    beyond = [part for point in points for cell in point.cells for part in cell.outside]
+    beyond = [cell.outside for point in points for cell in reversed(point.cells) if cell.outside]
     if beyond and not any(point.smallest for point in points):
         raise InputError(
-            f"simulate: {'; '.join(dict.fromkeys(beyond))}; measure such steps as sources, or allow "
-            "answers outside of what was measured with --extrapolate"
+            f"simulate: {'; '.join(beyond[0])}; measure such steps as sources, or allow answers "
+            "outside of what was measured with --extrapolate"
         )
 
 

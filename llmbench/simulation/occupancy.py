@@ -55,9 +55,9 @@ def _per_replica(run: Run, replicas: int, length: Callable[[Floats, Floats], flo
     return float(whole / (replicas * (window[1] - window[0])))
 
 
-def occupancy(run: Run) -> Occupancy:
-    """Return how full the engines of a run were; 0 if no request was answered."""
-    parts = [_Steps.of(part) for part in _by_replica(_served(run.records))]
+def occupancy(*runs: Run) -> Occupancy:
+    """Return how full the engines of runs were; 0 if no request was answered."""
+    parts = [_Steps.of(part) for run in runs for part in _by_replica(_served(run.records))]
     if not parts:
         return Occupancy(0, 0, 0)
     prompts, rows, depth = (

@@ -36,8 +36,8 @@ class Cell:
 
     ``attainment`` is the share of requests that meet all objectives (None: these are of jobs),
     ``busy`` that of the time in which a replica is busy, ``slots`` that of its slots in use on
-    average. ``outside`` says in which quantities a
-    cell that meets the objectives lies outside of what was measured.
+    average. ``outside`` says in which quantities a cell that meets the objectives lies outside of
+    what was measured.
     """
 
     replicas: int
@@ -130,7 +130,7 @@ class _Search:
         start = next((i for i, n in enumerate(counts) if n in self.cells and self._holds(i)), None)
         last = len(counts) - 1
         index = first(self._holds, len(counts), last if start is None else start)
-        low, high = self._interval(last if index is None else index)
+        low, high = self._interval(index)
         smallest = None if index is None else self.cells[counts[index]]
         return Point(
             self.case,
@@ -159,7 +159,7 @@ class _Search:
         self.requests = runs[0].records.num_rows
         arrays = [RecordArrays(run.records) for run in runs]
         attained = tuple(percentiles(runs, arrays))
-        outside = [part for run in runs for part in self._outside(run)] if _meet(attained) else []
+        outside = tuple(self._outside(*runs)) if _meet(attained) else ()
         busy = float(np.mean([busy_share(run, replicas) for run in runs]))
         rows = float(np.mean([mean_rows(run, replicas) for run in runs]))
         return Cell(
@@ -168,19 +168,19 @@ class _Search:
             _attainment(arrays, self.case.spec["slo"]),
             busy,
             rows / self.case.scenario.engine.slots,
-            tuple(dict.fromkeys(outside)),
+            outside,
         )
 
-    def _outside(self, run: Run) -> Sequence[str]:
-        return self.question.check(occupancy(run))
+    def _outside(self, *runs: Run) -> Sequence[str]:
+        return self.question.check(occupancy(*runs))
 
-    def _interval(self, start: int) -> tuple[int | None, int | None]:
-        """Return the range of the smallest numbers of replicas of all draws."""
+    def _interval(self, answer: int | None) -> tuple[int | None, int | None]:
+        """Return the range of the smallest numbers of replicas of all draws and of the answer."""
         counts, size = self.question.counts, len(self.question.counts)
-        indices = [
-            first(partial(self._draw_holds, draw), size, start)
-            for draw in range(self.question.draws)
-        ]
+        start = size - 1 if answer is None else answer
+        draws = range(self.question.draws)
+        indices = [first(partial(self._draw_holds, draw), size, start) for draw in draws]
+        indices.append(answer)
         known = [counts[index] for index in indices if index is not None]
         return min(known, default=None), max(known) if len(known) == len(indices) else None
 

@@ -134,6 +134,7 @@ def _settings(case: Case) -> dict[str, Any]:
     model = scenario.model.model_dump(mode="json", exclude={"self_check"})
     backend = scenario.backends[0].model_dump(mode="json", exclude={"name"})
     return {
+        "backend.kind": scenario.backends[0].kind,
         **{f"model.{key}": value for key, value in model.items()},
         **{f"backend.{key}": value for key, value in backend.items()},
         "parallel.tensor": scenario.parallel.tensor,

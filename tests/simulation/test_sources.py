@@ -66,6 +66,13 @@ def test_runs_of_another_model_are_refused_with_both(tmp_path: Path) -> None:
         alike(folder)
 
 
+def test_an_endpoint_cannot_be_simulated_from_a_local_backend(tmp_path: Path) -> None:
+    endpoint = {**SPEC, "backends": [{"kind": "endpoint", "url": "http://localhost:1"}]}
+    folder = stored(tmp_path / "a", measured(2.0))
+    with pytest.raises(InputError, match=r"backend.kind 'fake', and the scenario has 'endpoint'"):
+        alike(folder, Case.of(Scenario.model_validate(endpoint), {}))
+
+
 def two_backends() -> tuple[Case, Case]:
     """Cases of two servers with different step times."""
     slow = {"kind": "fake", "name": "slow", "prefill": 0.5}
