@@ -4,9 +4,10 @@
     python benchmarks/simulation.py --trace AzureLLMInferenceTrace_conv.csv
 
 Open loops at 80 % of the capacity of 1 to 1,000 replicas of 8 slots, with each balancer, and a
-recorded trace. ``simulated`` counts the time of the simulation, from the planned load to the table
-of its records; ``with workload`` also that of drawing the load's requests. The rates are medians of
-several rounds; ``spread`` is their range, relative to them.
+recorded trace. ``loads`` counts the time from a load that is ready to send to the table of its
+records, ``runs`` that of whole simulated runs, of a workload that was drawn before, as for all
+points of a grid but the first. The rates are medians of several rounds; ``spread`` is the range of
+the first, relative to it.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ from llmbench.campaign.prepare import prepare
 from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
 from llmbench.simulation.draws import Noise, blocks
-from llmbench.simulation.simulate import jumped
+from llmbench.simulation.simulate import drawn_of, jumped, simulate
 from llmbench.simulation.step_times import StepModel
 
 SLOTS, LOAD = 8, 0.8
 PER_SECOND = 42.0  # requests of the workload that one replica can serve
 FACTORS = 10_000
+WHOLE_TRACE = 1e7  # seconds
 
 
 class Typical(StepModel):
     """A prefill step of 5 to 10 ms and a decode step of 4 to 6 ms, with factors of 10 %."""
 
     def __init__(self) -> None:
-        self._factors = np.random.default_rng(0).lognormal(0, 0.1, FACTORS)
+        self._factors = np.random.default_rng(0).lognormal(0, 0.1, FACTORS).tolist()
 
     def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
         return 0.005 + 5e-5 * tokens + 1e-8 * context + 1e-4 * prompts
@@ -60,8 +62,8 @@ class Rate:
     replicas: int
     balance: str
     requests: int
-    simulated_per_second: float
-    with_workload_per_second: float
+    loads_per_second: float
+    runs_per_second: float
     spread: float
 
 
@@ -91,18 +93,17 @@ def case(workload: Any, load: Any, balance: str, **keys: Any) -> Case:
 
 def rate(name: str, case: Case, replicas: int, rounds: int) -> Rate:
     model, alone, both = Typical(), [], []
-    requests = 0
+    requests = len(simulate(case, model, replicas=replicas).records)  # draws the workload
+    seeded = Case.of(Scenario.model_validate(case.spec_of(1)), {})
+    load = prepare(seeded, Path(), drawn_of(seeded))
     for _ in range(rounds):
         began = time.perf_counter()
-        load = prepare(case, Path())
-        ready = time.perf_counter()
-        served = jumped(load, model, replicas)
-        ended = time.perf_counter()
-        if served is None:
+        if jumped(load, model, replicas) is None:
             raise ValueError(f"{name} is simulated step by step")
-        requests = len(served.records)
-        alone.append(requests / (ended - ready))
-        both.append(requests / (ended - began))
+        served = time.perf_counter()
+        simulate(case, model, replicas=replicas)
+        alone.append(requests / (served - began))
+        both.append(requests / (time.perf_counter() - served))
     median = statistics.median(alone)
     balance = case.scenario.replicas.balance if case.scenario.replicas else "none"
     spread = (max(alone) - min(alone)) / median
@@ -111,7 +112,14 @@ def rate(name: str, case: Case, replicas: int, rounds: int) -> Rate:
 
 def show(rates: list[Rate]) -> None:
     table = Table(title="Simulated requests", title_justify="left")
-    for name in ("load", "replicas", "balance", "requests", "simulated/s", "with workload/s"):
+    for name in (
+        "load",
+        "replicas",
+        "balance",
+        "requests",
+        "loads, requests/s",
+        "runs, requests/s",
+    ):
         table.add_column(name)
     table.add_column("spread")
     for each in rates:
@@ -120,8 +128,8 @@ def show(rates: list[Rate]) -> None:
             f"{each.replicas:,}",
             each.balance,
             f"{each.requests:,}",
-            f"{each.simulated_per_second:,.0f}",
-            f"{each.with_workload_per_second:,.0f}",
+            f"{each.loads_per_second:,.0f}",
+            f"{each.runs_per_second:,.0f}",
             f"{100 * each.spread:.0f} %",
         )
     Console().print(table)
@@ -147,7 +155,7 @@ def main() -> None:
     ]
     if arguments.trace:
         workload = {"kind": "trace", "path": str(arguments.trace)}
-        replayed = case(workload, "trace", "least-loaded")
+        replayed = case(workload, "trace", "least-loaded", duration=WHOLE_TRACE)
         rates += [rate("trace", replayed, count, arguments.rounds) for count in arguments.replicas]
     print(json.dumps([asdict(each) for each in rates], indent=1)) if arguments.json else show(rates)
 

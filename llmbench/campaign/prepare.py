@@ -103,21 +103,21 @@ class Prepared:
         return [request.prompt for request in self.requests]
 
 
-def prepare(case: Case, logs: Path) -> Prepared:
+def prepare(case: Case, logs: Path, drawn: DrawnRequests | None = None) -> Prepared:
     """Return a case's load, ready to send: a pure function of its scenario and input files.
 
-    ``logs`` is the folder for logs of the load. Raises InputError if a file cannot be read.
+    ``logs`` is the folder for logs of the load. ``drawn`` are requests of the same workload with
+    the same seed that were drawn before. Raises InputError if a file cannot be read.
     """
     scenario = case.scenario
-    workload = WORKLOADS.part(scenario.workload)
-    backend = BACKENDS.part(case.backend_options)
-    workload.contents = backend.contents(case.name, scenario.seed)
+    workload = workload_of(case)
     load, stop = LOADS.part(scenario.load).following(workload), stop_rule(scenario)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
     count = stop.total or max(len(arrivals.at_start()), POOL)
-    check_lengths(case, workload, scenario.seed, count)
-    tokenizer = models.load_tokenizer(scenario.model)
-    pool = list(islice(workload.requests(tokenizer, scenario.seed), count))
+    if drawn is None:
+        check_lengths(case, workload, scenario.seed, count)
+        drawn = DrawnRequests(case, workload)
+    pool = drawn.first(count)
     prepared = Prepared(scenario, load, arrivals, logs, pool)
     if scenario.engine.kv_tokens is not None:
         check_kv_tokens(case, prepared.load_shape.longest_sequence)
@@ -129,6 +129,29 @@ def prepare(case: Case, logs: Path) -> Prepared:
         routes=workload.routes,
         caveats=tuple(dict.fromkeys((*workload.caveats(), *load.caveats()))),
     )
+
+
+def workload_of(case: Case) -> Workload:
+    """Return the workload of a case, with the contents that its backend asks for."""
+    workload = WORKLOADS.part(case.scenario.workload)
+    backend = BACKENDS.part(case.backend_options)
+    workload.contents = backend.contents(case.name, case.scenario.seed)
+    return workload
+
+
+class DrawnRequests:
+    """The requests of a case's workload, drawn as far as they were needed."""
+
+    def __init__(self, case: Case, workload: Workload) -> None:
+        scenario = case.scenario
+        tokenizer = models.load_tokenizer(scenario.model)
+        self._following = workload.requests(tokenizer, scenario.seed)
+        self._drawn: list[Request] = []
+
+    def first(self, count: int) -> list[Request]:
+        """Return the first requests, at most ``count`` if the workload ends before."""
+        self._drawn += islice(self._following, max(0, count - len(self._drawn)))
+        return self._drawn[:count]
 
 
 def check_lengths(case: Case, workload: Workload, seed: int, count: int) -> None:

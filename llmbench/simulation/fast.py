@@ -96,7 +96,7 @@ class FastReplica:
         most = self._running[0][0] - len(self.ends)
         begin, per_token = self._line(len(self._running))
         values, at = self._decode_factors.ahead(most)
-        least = most * (begin + per_token * self._depth) * min(values[at : at + most])
+        least = (begin + per_token * self._depth) * sum(values[at : at + most])
         return min(joins, self.now + CAUTION * least)
 
     def advance(self, until: float) -> None:

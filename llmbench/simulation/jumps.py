@@ -26,7 +26,7 @@ def serve_balanced(
     plan: Plan, replicas: Sequence[FastReplica], lags: Sequence[Draws], policy: Policy, seed: int
 ) -> Served:
     """Serve a plan on replicas; each request reaches its replica after the next of its lags."""
-    if policy == "round-robin":
+    if policy == "round-robin" or len(replicas) == 1:
         chosen = _in_turn(plan, replicas, lags)
     else:
         chosen = np.fromiter(_by_load(plan, replicas, lags, policy, seed), np.int64, len(plan))

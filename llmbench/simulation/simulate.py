@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from llmbench.backends.base import BACKENDS
-from llmbench.campaign.prepare import Prepared, prepare
+from llmbench.campaign.prepare import DrawnRequests, Prepared, prepare, workload_of
 from llmbench.engine.engine import Engine
 from llmbench.errors import InputError
 from llmbench.loads.clock import VirtualClock
@@ -28,6 +30,7 @@ from llmbench.simulation.plan import plan_of, table
 from llmbench.simulation.replicated import Balanced, Replica
 from llmbench.simulation.step_times import IN_PROCESS, StepModel
 from llmbench.simulation.virtual import LateClock, ModeledRunner
+from llmbench.workloads.contents import LengthsOnly
 
 # what a simulation that jumps from event to event supports
 JUMPABLE = {
@@ -39,6 +42,9 @@ JUMPABLE = {
     "prefix_cache": False,
 }
 
+OF_WORKLOAD = ("name", "model", "workload", "seed", "backends")
+KEPT_WORKLOADS = 4
+
 
 def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 1) -> Run:
     """Return a run of a case whose steps take the times of a model, with a number of replicas.
@@ -49,7 +55,7 @@ def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 
     _check(case)
     spec = case.spec_of(repeat)
     seeded = Case.of(Scenario.model_validate(spec), case.point, case.name)
-    load = prepare(seeded, Path())
+    load = prepare(seeded, Path(), drawn_of(seeded))
     served = jumped(load, step_times, replicas) or stepped(load, step_times, replicas)
     return Run(
         case=case,
@@ -64,6 +70,24 @@ def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 
         },
         caveats=(Caveat("simulated", replicas=replicas), *load.caveats),
     )
+
+
+def drawn_of(case: Case) -> DrawnRequests:
+    """Return the requests of a case's workload, which other loads and numbers of replicas share."""
+    spec = {key: value for key, value in case.spec.items() if key in OF_WORKLOAD}
+    options = case.scenario.replicas
+    needs_ids = case.scenario.engine.prefix_cache or (options and options.balance == "affinity")
+    return _drawn(json.dumps([case.name, spec, bool(needs_ids)], sort_keys=True))
+
+
+@lru_cache(maxsize=KEPT_WORKLOADS)
+def _drawn(key: str) -> DrawnRequests:
+    name, spec, needs_ids = json.loads(key)
+    case = Case.of(Scenario.model_validate({**spec, "load": "closed", "requests": 1}), {}, name)
+    workload = workload_of(case)
+    if not needs_ids:
+        workload.contents = LengthsOnly()
+    return DrawnRequests(case, workload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,25 @@ class Filler:
         return stream(self._seed, f"shared prefix {group}" if group else "shared prefix")
 
 
+class LengthsOnly(Contents):
+    """Prompts of zeros, for simulations in which only their lengths matter."""
+
+    def filler(self, tokenizer: Tokenizer, seed: int, kind: ContentKind | None = None) -> Filler:
+        """Return what fills prompts with zeros."""
+        del tokenizer, kind
+        return _Zeros(lambda _, length: np.zeros(length, dtype=np.int64), seed)
+
+
+class _Zeros(Filler):
+    def prompt(self, length: int, shared: int = 0, group: int = 0) -> tuple[int, ...]:
+        del shared, group
+        return (0,) * length
+
+    def block(self, name: int, length: int) -> list[int]:
+        del name
+        return [0] * length
+
+
 def _random_ids(vocabulary: int, rng: np.random.Generator, count: int) -> Ids:
     return rng.integers(0, vocabulary, count)
 
