@@ -33,8 +33,8 @@ def ray_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster_address(ray_folder: Path) -> Iterator[str]:
-    """The address of the cluster, whose head has no CPUs for runs."""
+def ray_cluster(ray_folder: Path) -> Iterator[Any]:
+    """A cluster whose head has no CPUs for runs."""
     assert os.environ["RAY_TMPDIR"] == str(ray_folder)
     from ray.cluster_utils import Cluster  # noqa: PLC0415 (takes seconds to import)
 
@@ -44,5 +44,11 @@ def cluster_address(ray_folder: Path) -> Iterator[str]:
         cluster = Cluster(initialize_head=True, head_node_args=head)
         for node in NODES:
             cluster.add_node(**node)
-    yield cluster.address
+    yield cluster
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster_address(ray_cluster: Any) -> str:
+    """The address of the cluster."""
+    return str(ray_cluster.address)
