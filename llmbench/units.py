@@ -79,7 +79,7 @@ def _written(units: dict[str, float]) -> PlainSerializer:
     def write(value: float, info: SerializationInfo) -> float | str:
         return _with_unit(value, units) if info.context == UNITS else value
 
-    return PlainSerializer(write)
+    return PlainSerializer(write, return_type=int | float | str)
 
 
 def _with_unit(value: float, units: dict[str, float]) -> str:

@@ -28,9 +28,7 @@ class ResourcesOptions(plugins.Options):
         le=MAX_DEVICES,
         description="number of GPUs that it sees (default: all of the node; with `share`, none)",
     )
-    memory: Annotated[Bytes, Field(gt=0)] | None = Field(
-        default=None, description="least memory, such as 16 GiB"
-    )
+    memory: Bytes | None = Field(default=None, gt=0, description="least memory, such as 16 GiB")
     accelerator: str | None = Field(
         default=None, min_length=1, max_length=100, description="kind of GPU, such as H100"
     )

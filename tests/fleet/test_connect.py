@@ -35,6 +35,7 @@ def test_the_nodes_of_a_cluster_have_names_kinds_and_resources(cluster_address: 
     assert nodes["head"].cpus == 0
 
 
+@pytest.mark.slow
 def test_auto_is_the_cluster_of_the_environment(
     cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
