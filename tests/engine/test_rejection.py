@@ -108,7 +108,10 @@ def erlang_b(load: float, servers: int) -> float:
     return reduce(lambda lost, n: load * lost / (n + load * lost), range(1, servers + 1), 1.0)
 
 
-@pytest.mark.parametrize("load", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "load",
+    [pytest.param(0.5, marks=pytest.mark.slow), 1.0, pytest.param(2.0, marks=pytest.mark.slow)],
+)
 def test_without_a_queue_the_share_of_rejected_requests_is_erlangs(load: float) -> None:
     """One slot and Poisson arrivals: B = a / (1 + a), for any distribution of service times."""
     number, service = 20_000, 0.01
