@@ -43,7 +43,7 @@ def results(text: str) -> Path | Url:
 
 def results_list(text: str) -> Path | Url:
     """Return a folder with run sets to list, of which only the small files are read."""
-    from llmbench.runs.remote import HEADS
+    from llmbench.runs.working_copy import HEADS
 
     return Url(text, HEADS) if "://" in text else Path(text)
 

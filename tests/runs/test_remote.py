@@ -18,6 +18,7 @@ from llmbench.errors import InputError
 from llmbench.runs import lease, lock, remote, store
 from llmbench.runs.object_store import Objects, StoreError
 from llmbench.runs.run import Failure
+from llmbench.runs.working_copy import HEADS, KNOWN, WorkingCopy
 
 PLAN = [small_sets.planned("eager", repeat) for repeat in (1, 2)]
 FIRST, SECOND = (planned.name for planned in PLAN)
@@ -116,7 +117,7 @@ def test_only_the_named_files_of_a_list_are_read(
     bucket: Bucket, folder: Path, elsewhere: Callable[[str], None]
 ) -> None:
     elsewhere("other")
-    listed = remote.opened(bucket.url, remote.HEADS)
+    listed = remote.opened(bucket.url, HEADS)
     files = {path.name for path in listed.rglob("*") if path.is_file()}
     assert files == {"runset.json", "run.json"}
     sizes = map(len, bucket.contents().values())
@@ -212,15 +213,15 @@ def test_a_run_that_was_measured_here_and_elsewhere_is_kept_as_a_discarded_attem
     assert attempt.records["token_times"][0][0].as_py() == 0.5
 
 
-@pytest.mark.parametrize("lost", [remote.KNOWN, "all but the lock's token"])
+@pytest.mark.parametrize("lost", [KNOWN, "all but the lock's token"])
 def test_a_lost_or_interrupted_state_loses_no_run(folder: Path, url: str, lost: str) -> None:
-    (folder.parent / remote.KNOWN).unlink()
-    if lost != remote.KNOWN:
+    (folder.parent / KNOWN).unlink()
+    if lost != KNOWN:
         shutil.rmtree(folder)
     assert ttfts(remote.opened(url)) == {1: 0.25}
     assert store.read_discarded(folder, PLAN[0]) == []
     assert remote.copy_of(folder)
-    assert remote.WorkingCopy(Objects(url), folder).pending() == []
+    assert WorkingCopy(Objects(url), folder).pending() == []
 
 
 def test_a_copy_that_was_killed_while_it_read_is_completed(
@@ -249,10 +250,10 @@ def test_a_copy_that_was_killed_while_it_read_is_completed(
 def test_an_upload_that_was_killed_before_it_was_noted_is_noted_later(
     folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = remote.WorkingCopy._keep
-    monkeypatch.setattr(remote.WorkingCopy, "_keep", lambda *_: None)
+    keep = WorkingCopy._keep
+    monkeypatch.setattr(WorkingCopy, "_keep", lambda *_: None)
     measured(folder, 2, 0.5)
-    monkeypatch.setattr(remote.WorkingCopy, "_keep", keep)
+    monkeypatch.setattr(WorkingCopy, "_keep", keep)
     assert ttfts(remote.opened(url)) == {1: 0.25, 2: 0.5}
     assert store.read_discarded(folder, PLAN[1]) == []
     copy = remote.copy_of(folder)
@@ -284,7 +285,7 @@ def test_a_removed_folder_leaves_its_neighbors(
 ) -> None:
     bucket.write("nightly/run-2/runset.json", b"{}")
     elsewhere("other")
-    every = remote.opened(bucket.url, remote.HEADS)
+    every = remote.opened(bucket.url, HEADS)
     with lock.locked(every / "nightly" / "run"):
         remote.remove(every / "nightly" / "run")
         shutil.rmtree(every / "nightly" / "run")
@@ -323,6 +324,16 @@ def test_a_folder_is_locked_in_the_store_and_read_again_once_it_is(
     assert "nightly/run/.lock" not in bucket.names()
 
 
+def test_a_copy_that_a_process_measures_into_is_left_to_it(
+    folder: Path, url: str, bucket: Bucket
+) -> None:
+    with lock.locked(folder):
+        bucket.write(f"nightly/run/runs/{FIRST}/run.json", b"{}")
+        assert ttfts(remote.opened(url)) == {1: 0.25}
+    bucket.remove(f"nightly/run/runs/{FIRST}/run.json")
+    assert ttfts(remote.opened(url)) == {}
+
+
 def test_a_campaign_that_lost_its_lock_overwrites_nothing(folder: Path, bucket: Bucket) -> None:
     with pytest.raises(InputError, match="its lock was lost to another process"):
         _lose_the_lock(folder, bucket)
@@ -344,7 +355,7 @@ def test_a_new_run_set_is_refused_where_another_machine_has_begun_one(
 ) -> None:
     assert folder.exists()
     elsewhere("other")
-    monkeypatch.setattr(remote.WorkingCopy, "pull", lambda _: None)
+    monkeypatch.setattr(WorkingCopy, "pull", lambda _: None)
     there = remote.opened(url)  # before the other machine had begun
     monkeypatch.undo()
     with pytest.raises(InputError, match="is not empty; choose a new folder"):
