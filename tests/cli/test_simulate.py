@@ -21,7 +21,7 @@ engine: {slots: 4}
 backends:
   - {kind: fake, prefill: 20 ms, prefill_per_token: 0.1 ms, per_token: 5 ms, per_row: 1 ms}
 slo: {ttft_p95: 150 ms}
-sweep: {load.rate: [8, 16, 24]}
+sweep: {load.rate: [8, 24]}
 price_per_hour: 2
 collect: []
 """
@@ -29,7 +29,7 @@ collect: []
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A scenario, and a folder with its runs at three loads."""
+    """A scenario, and a folder with its runs at two loads."""
     folder = tmp_path_factory.mktemp("simulated")
     scenario, results = folder / "chat.yaml", folder / "results"
     scenario.write_text(SCENARIO)
@@ -70,7 +70,7 @@ def test_step_times_of_a_known_server_predict_its_held_out_loads(
 ) -> None:
     validation = answered(measured, capsys, "--replicas", "2")["validation"]
     assert validation["held_out_by"] == "load"
-    assert [part["load"] for part in validation["held_out"]] == ["8/s", "16/s", "24/s"]
+    assert [part["load"] for part in validation["held_out"]] == ["8/s", "24/s"]
     assert abs(validation["largest_error"]) < 0.01
 
 
@@ -78,7 +78,7 @@ def test_the_sweep_of_the_scenario_is_asked_without_a_range(
     measured: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = answered(measured, capsys, "--replicas", "2")
-    assert [load["load"] for load in answer["loads"]] == ["8/s", "16/s", "24/s"]
+    assert [load["load"] for load in answer["loads"]] == ["8/s", "24/s"]
 
 
 def test_a_load_that_no_number_holds_is_exit_code_1(
@@ -147,7 +147,7 @@ def test_a_recorded_trace_is_replayed_at_its_full_length(
     text = "\n".join([workload, "load: {kind: trace}", *lines])
     scenario.write_text(
         text.replace("requests: 140", "duration: 1 h").replace(
-            "load.rate: [8, 16, 24]", "load.speed: [1, 8]"
+            "load.rate: [8, 24]", "load.speed: [1, 8]"
         )
     )
     answer = answered((scenario, measured[1]), capsys, "--replicas", "1..4")
