@@ -18,12 +18,15 @@ BLOCK_STEPS = 64
 class Noise(NamedTuple):
     """How the times of a server vary: the factor of each step by its kind, and each lag in seconds.
 
-    A lag is the time from a request's due time until an idle server has it. None: there is none.
+    A lag is the time from a request's due time until an idle server has it. ``wake`` has the
+    factors of prefill steps that begin after a wait; None: those of other prefill steps. Otherwise
+    None: there is no variation, or no lag.
     """
 
     prefill: Draw | None = None
     decode: Draw | None = None
     lag: Draw | None = None
+    wake: Draw | None = None
 
 
 NO_NOISE = Noise()
@@ -62,6 +65,18 @@ class Draws:
     def skip(self, count: int) -> None:
         """Take the next values, of which `ahead` has returned at least as many."""
         self._taken += count
+
+
+class Factors:
+    """The factors by which steps take longer than the model says.
+
+    ``wake`` are those of prefill steps after a wait.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self.prefill = Draws(noise.prefill, 1.0)
+        self.decode = Draws(noise.decode, 1.0)
+        self.wake = Draws(noise.wake, 1.0) if noise.wake else self.prefill
 
 
 def blocks(measured: Sequence[float], rng: np.random.Generator) -> Draw:

@@ -18,7 +18,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.simulation.draws import Draws
+from llmbench.simulation.draws import Draws, Factors
 from llmbench.simulation.step_times import StepModel
 
 Floats = NDArray[np.float64]
@@ -42,13 +42,14 @@ class FastReplica:
         model: StepModel,
         slots: int,
         prefill_tokens: int,
-        factors: tuple[Draws, Draws],
+        factors: Factors,
         wake_lags: Draws | None = None,
     ) -> None:
         self._model = model
         self._free = slots
         self._prefill_tokens = prefill_tokens
-        self._prefill_factors, self._decode_factors = factors
+        self._factors = factors
+        self._has_waited = False
         self._wake_lags = wake_lags
         self._lines: dict[int, tuple[float, float]] = {}
         self._running: list[tuple[int, int]] = []  # finishing decode step, cached tokens then
@@ -95,7 +96,7 @@ class FastReplica:
             return joins
         most = self._running[0][0] - len(self.ends)
         begin, per_token = self._line(len(self._running))
-        values, at = self._decode_factors.ahead(most)
+        values, at = self._factors.decode.ahead(most)
         least = (begin + per_token * self._depth) * sum(values[at : at + most])
         return min(joins, self.now + CAUTION * least)
 
@@ -116,6 +117,7 @@ class FastReplica:
     def _wake(self, moment: float) -> None:
         late = self._wake_lags.next() if self._wake_lags else 0.0
         self.now = moment + late
+        self._has_waited = True
         self.wakes.append(self.now)
 
     def _prefill(self, count: int) -> None:
@@ -133,7 +135,9 @@ class FastReplica:
             end += 1
         seconds = self._model.prefill_seconds(tokens, 0, end - begin)
         self._head, self._free = end, self._free - (end - begin)
-        self.now = first = now + seconds * self._prefill_factors.next()
+        factors = self._factors.wake if self._has_waited else self._factors.prefill
+        self._has_waited = False
+        self.now = first = now + seconds * factors.next()
         decoded = len(self.ends)
         for index in range(begin, end):
             self.started.append(now)
@@ -176,7 +180,7 @@ class FastReplica:
         """Run decode steps one by one, up to the first that ends at the limit or later."""
         now, depth, append = self.now, self._depth, self.ends.append
         begin, per_token = line
-        factors = self._decode_factors
+        factors = self._factors.decode
         values, at = factors.ahead(most)
         for index in range(at, at + most):
             now += (begin + per_token * depth) * values[index]
@@ -194,13 +198,13 @@ class FastReplica:
         if limit < inf:  # not many more than there will be
             typical = begin + per_token * self._depth
             most = min(most, MANY + int((limit - self.now) / typical)) if typical > 0 else most
-        values, at = self._decode_factors.ahead(most)
+        values, at = self._factors.decode.ahead(most)
         depths = self._depth + rows * np.arange(most)
         times = np.empty(most + 1)
         times[0] = self.now
         times[1:] = (begin + per_token * depths) * values[at : at + most]
         ends = np.cumsum(times)[1:]
         done = min(int(np.searchsorted(ends, limit)) + 1, most)
-        self._decode_factors.skip(done)
+        self._factors.decode.skip(done)
         self.ends += ends[:done].tolist()
         self.now, self._depth = self.ends[-1], self._depth + rows * done

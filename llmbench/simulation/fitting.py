@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from llmbench.simulation import basis
-from llmbench.simulation.steps import Steps
+from llmbench.simulation.steps import Flags, Steps
 
 Floats = NDArray[np.float64]
 
 ROUNDS = 20
 HUBER = 1.345  # robust standard deviations, from which on a residual has less weight
 MAD_TO_STD = 1.4826
+FEWEST_APART = 30  # prefill steps after an idle time, and others, that are told apart
 
 
 class Residuals(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ class Fitted(NamedTuple):
     decode: tuple[float, ...]
     prefill_factors: tuple[float, ...]
     decode_factors: tuple[float, ...]
+    wake_factors: tuple[float, ...]
     residuals: dict[str, Residuals]
 
 
@@ -44,23 +46,39 @@ def fitted(steps: Steps) -> Fitted:
     step i, and wᵢ = min(1, k / |zᵢ|) with zᵢ the residual in robust standard deviations and
     k = 1.345 (Huber, Robust Estimation of a Location Parameter, 1964), by iterated weights. Then
     the coefficients of each kind are scaled, so that its fitted and measured times have one sum.
+    Prefill steps after an idle time are slower (caches and clocks of the processor): if there are
+    enough of them, they are left out of that sum and have factors of their own.
     """
     steps = steps.where(steps.seconds > 0)
     terms = basis.terms(steps)
     coefficients = _robust(terms, steps.seconds)
     prefill, decode = np.split(coefficients, [len(basis.PREFILL)])
-    pure = steps.prefills > 0, steps.decodes
-    pure = pure[0] & (steps.rows == 0), pure[1]
-    factors, scaled, residuals = [], [], {}
-    for kind, own, chosen in zip(("prefill", "decode"), (prefill, decode), pure, strict=True):
-        columns = terms[:, : len(prefill)] if kind == "prefill" else terms[:, len(prefill) :]
-        times = columns[chosen] @ own
-        scale = steps.seconds[chosen].sum() / times.sum() if chosen.any() else 1.0
-        ratios = steps.seconds[chosen] / (times * scale)
-        scaled.append(tuple((own * scale).tolist()))
-        factors.append(tuple(ratios.tolist()) or (1.0,))
-        residuals[kind] = _residuals(ratios)
-    return Fitted(scaled[0], scaled[1], factors[0], factors[1], residuals)
+    woken = steps.after_wait & (steps.rows == 0)
+    busy = (steps.prefills > 0) & (steps.rows == 0) & ~woken
+    if min(woken.sum(), busy.sum()) < FEWEST_APART:
+        busy, woken = busy | woken, np.zeros_like(woken)
+    scale, factors = _scaled(terms[:, : len(prefill)] @ prefill, steps.seconds, busy)
+    decode_scale, decode_factors = _scaled(
+        terms[:, len(prefill) :] @ decode, steps.seconds, steps.decodes
+    )
+    wake_factors = steps.seconds[woken] / (terms[woken, : len(prefill)] @ prefill * scale)
+    return Fitted(
+        prefill=tuple((prefill * scale).tolist()),
+        decode=tuple((decode * decode_scale).tolist()),
+        prefill_factors=tuple(factors.tolist()),
+        decode_factors=tuple(decode_factors.tolist()),
+        wake_factors=tuple(wake_factors.tolist()),
+        residuals={"prefill": _residuals(factors), "decode": _residuals(decode_factors)},
+    )
+
+
+def _scaled(times: Floats, seconds: Floats, chosen: Flags) -> tuple[float, Floats]:
+    """Return the scale of fitted times with the sum of the measured ones, and the ratios then."""
+    if not chosen.any():
+        return 1.0, np.ones(1)
+    scale = float(seconds[chosen].sum() / times[chosen].sum())
+    ratios: Floats = seconds[chosen] / (times[chosen] * scale)
+    return scale, ratios
 
 
 def _robust(terms: Floats, seconds: Floats) -> Floats:
@@ -79,8 +97,6 @@ def _robust(terms: Floats, seconds: Floats) -> Floats:
 
 
 def _residuals(ratios: Floats) -> Residuals:
-    if not len(ratios):
-        return Residuals(0.0, 0.0, 0.0)
     errors = np.abs(ratios - 1)
     middle, high = np.percentile(errors, [50, 95]).tolist()
     return Residuals(float(np.sqrt(np.mean(errors**2))), middle, high)

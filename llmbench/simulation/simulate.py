@@ -15,7 +15,6 @@ from llmbench.backends.base import BACKENDS
 from llmbench.campaign.prepare import DrawnRequests, Prepared, prepare, workload_of
 from llmbench.engine.engine import Engine
 from llmbench.errors import InputError
-from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario.cases import Case
@@ -23,7 +22,7 @@ from llmbench.scenario.queue_options import FifoQueue
 from llmbench.scenario.replicas import Policy
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Scenario
-from llmbench.simulation.draws import Draws, Noise
+from llmbench.simulation.draws import Draws, Factors, Noise
 from llmbench.simulation.fast import FastReplica
 from llmbench.simulation.jumps import serve_alone, serve_balanced
 from llmbench.simulation.plan import plan_of, table
@@ -134,9 +133,8 @@ def jumped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad | None
 def _jumping(
     load: Prepared, model: StepModel, noise: Noise, lags: Draws | None = None
 ) -> FastReplica:
-    factors = Draws(noise.prefill, 1.0), Draws(noise.decode, 1.0)
     slots = load.scenario.engine.slots
-    return FastReplica(model, slots, _prefill_tokens(load, model), factors, lags)
+    return FastReplica(model, slots, _prefill_tokens(load, model), Factors(noise), lags)
 
 
 def stepped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad:
@@ -173,7 +171,7 @@ def alone(load: Prepared, model: StepModel) -> Engine:
 
 def replica(load: Prepared, model: StepModel, index: int) -> Replica:
     """Return a replica, which requests reach late."""
-    noise, clock = _noise(load, model, index), VirtualClock()
+    noise, clock = _noise(load, model, index), LateClock()
     engine = _engine(load, model, noise, clock)
     return Replica(index, engine, clock, Draws(noise.lag, 0.0))
 
@@ -182,13 +180,12 @@ def _noise(load: Prepared, model: StepModel, index: int) -> Noise:
     return model.noise(stream(load.scenario.seed, f"step times {index}"))
 
 
-def _engine(load: Prepared, model: StepModel, noise: Noise, clock: VirtualClock) -> Engine:
+def _engine(load: Prepared, model: StepModel, noise: Noise, clock: LateClock) -> Engine:
     options = load.scenario.engine
-    factors = Draws(noise.prefill, 1.0), Draws(noise.decode, 1.0)
     priorities = {name: route.priority for name, route in load.routes.items()}
     return Engine.of(
         options,
-        ModeledRunner(model, clock, *factors, options.slots),
+        ModeledRunner(model, clock, Factors(noise), options.slots),
         clock,
         priorities={name: level for name, level in priorities.items() if level is not None},
         prefill_tokens=_prefill_tokens(load, model),

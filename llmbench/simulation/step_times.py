@@ -90,8 +90,9 @@ class StepTimes(msgspec.Struct, frozen=True):
 
     ``prefill`` and ``decode`` have the coefficient of each term. The factors are those by which
     the measured steps of each kind differed from the fit, in their order; ``lags`` are the times
-    in seconds until an idle server saw a request. ``others`` are the fits for other numbers of
-    replicas than that of ``fit``.
+    in seconds until an idle server saw a request, and ``wake_factors`` those of the prefill steps
+    that followed; empty if they are too few to tell from others. ``others`` are the fits for other
+    numbers of replicas than that of ``fit``.
     """
 
     prefill: tuple[float, ...]
@@ -102,6 +103,7 @@ class StepTimes(msgspec.Struct, frozen=True):
     prefill_tokens: int
     fit: FitReport
     others: tuple[StepTimes, ...] = ()
+    wake_factors: tuple[float, ...] = ()
 
     def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
         """Return the mean time of a step that prefills ``prompts`` chunks of ``tokens`` in total.
@@ -121,9 +123,9 @@ class StepTimes(msgspec.Struct, frozen=True):
 
     def noise(self, rng: np.random.Generator) -> Noise:
         """Return how the times of one server vary: as the measured ones did, in blocks of these."""
-        pools = (self.prefill_factors, self.decode_factors, self.lags)
-        prefill, decode, lag = map(blocks, pools, rng.spawn(len(pools)))
-        return Noise(prefill, decode, lag)
+        pools = (self.prefill_factors, self.decode_factors, self.lags, self.wake_factors)
+        streams = zip(pools, rng.spawn(len(pools)), strict=True)
+        return Noise(*(blocks(pool, own) if pool else None for pool, own in streams))
 
     def of(self, replicas: int) -> StepTimes:
         """Return the fit for a number of replicas: the same, else the next smaller, else the next.
@@ -212,6 +214,7 @@ def _fit(sample: _Sample) -> StepTimes:
         prefill_factors=result.prefill_factors,
         decode_factors=result.decode_factors,
         lags=sample.lags or (0.0,),
+        wake_factors=result.wake_factors,
         prefill_tokens=_prefill_tokens(sample.runs),
         fit=_report(sample, result, numbers),
     )

@@ -31,7 +31,8 @@ class Steps:
 
     ``seconds`` is the time of a decode step of ``rows`` sequences with ``depth`` cached tokens in
     total, if there are rows, and of ``prefills`` prefill steps before or instead of it: of
-    ``prompts`` chunks with ``tokens`` in total, behind ``context`` cached tokens.
+    ``prompts`` chunks with ``tokens`` in total, behind ``context`` cached tokens. ``after_wait`` is
+    whether the engine was idle before.
     """
 
     ends: Floats
@@ -42,6 +43,7 @@ class Steps:
     prompts: Integers
     tokens: Integers
     context: Integers
+    after_wait: Flags
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -126,7 +128,7 @@ def _of_replica(records: pa.Table, chunk: int | None) -> Reconstructed:
 
     first = tokens.number == 0
     ones = np.ones(len(step))
-    begins, lags = _begins(records, tokens, ends)
+    begins, idle, lags = _begins(records, tokens, ends)
     steps = Steps(
         ends=ends,
         seconds=ends - begins,
@@ -136,6 +138,7 @@ def _of_replica(records: pa.Table, chunk: int | None) -> Reconstructed:
         prompts=total(ones, first),
         tokens=total(tokens.prompt - tokens.cached, first),
         context=total(tokens.cached, first),
+        after_wait=idle,
     )
     if chunk is not None:
         _divide(steps, records, chunk)
@@ -165,8 +168,8 @@ def _cached(records: pa.Table) -> Integers:
     return cached
 
 
-def _begins(records: pa.Table, tokens: _Tokens, ends: Floats) -> tuple[Floats, Floats]:
-    """Return when each step begins, and the lags of requests that found the engine idle."""
+def _begins(records: pa.Table, tokens: _Tokens, ends: Floats) -> tuple[Floats, Flags, Floats]:
+    """Return when each step begins, whether the engine was idle, and the lags of requests then."""
     sent, due = floats(records["sent"]), floats(records["due"])
     _, last = flat_times(records)
     finished = np.sort(tokens.times[last - 1])
@@ -179,7 +182,7 @@ def _begins(records: pa.Table, tokens: _Tokens, ends: Floats) -> tuple[Floats, F
     waker = order[following]
     idle = in_flight == 0
     is_late = idle & (due[waker] > before)
-    return np.where(idle, sent[waker], before), (sent - due)[waker][is_late]
+    return np.where(idle, sent[waker], before), idle, (sent - due)[waker][is_late]
 
 
 def _divide(steps: Steps, records: pa.Table, chunk: int) -> None:

@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llmbench.loads.clock import VirtualClock
-from llmbench.simulation.draws import Draws
+from llmbench.simulation.draws import Draws, Factors
 from llmbench.simulation.step_times import StepModel
 
 
 @dataclass(slots=True)
 class LateClock(VirtualClock):
-    """A virtual clock whose sleeps end late, each by the next lag."""
+    """A virtual clock whose sleeps end late, each by the next lag; it notes that it has slept."""
 
     lags: Draws | None = None
+    has_slept: bool = False
 
     def sleep_until(self, moment: float) -> None:
         """Jump to the end of a sleep, if that is in the future."""
-        late = self.lags.next() if self.lags and moment > self.seconds else 0.0
-        self.seconds = max(self.seconds, moment + late)
+        if moment <= self.seconds:
+            return
+        self.seconds = moment + (self.lags.next() if self.lags else 0.0)
+        self.has_slept = True
 
 
 @dataclass(slots=True)
@@ -30,9 +33,8 @@ class ModeledRunner:
     """
 
     model: StepModel
-    clock: VirtualClock
-    prefill_factors: Draws
-    decode_factors: Draws
+    clock: LateClock
+    factors: Factors
     slots: int
     last_token: int = 0
     cached: list[int] = field(init=False)
@@ -55,7 +57,9 @@ class ModeledRunner:
         for slot, chunk, start in zip(slots, chunks, starts, strict=True):
             self.cached[slot] = start + len(chunk)
         seconds = self.model.prefill_seconds(sum(map(len, chunks)), sum(starts), len(chunks))
-        self.clock.advance(seconds * self.prefill_factors.next())
+        factors = self.factors.wake if self.clock.has_slept else self.factors.prefill
+        self.clock.has_slept = False
+        self.clock.advance(seconds * factors.next())
         return [self._token() for _ in slots]
 
     def computed_tokens(self, prompts: Sequence[int]) -> int:
@@ -80,7 +84,7 @@ class ModeledRunner:
             depth += self.cached[slot]
             self.cached[slot] += 1
         seconds = self.model.decode_seconds(len(slots), depth)
-        self.clock.advance(seconds * self.decode_factors.next())
+        self.clock.advance(seconds * self.factors.decode.next())
         return [[self._token()] for _ in slots]
 
     def _token(self) -> int:

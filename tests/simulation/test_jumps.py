@@ -40,11 +40,12 @@ class Noisy(StepModel):
     def noise(self, rng: np.random.Generator) -> Noise:
         if not self.is_noisy:
             return Noise()
-        first, second, third = rng.spawn(3)
+        first, second, third, fourth = rng.spawn(4)
         return Noise(
             lambda count: first.uniform(0.5, 1.5, count),
             lambda count: second.uniform(0.5, 1.5, count),
             lambda count: third.uniform(0.0, 0.02, count),
+            lambda count: fourth.uniform(1.0, 2.0, count),
         )
 
 

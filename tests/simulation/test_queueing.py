@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench.runs.request import Request
 from llmbench.scenario.replicas import Policy
-from llmbench.simulation.draws import Draws
+from llmbench.simulation.draws import NO_NOISE, Draws, Factors, Noise
 from llmbench.simulation.fast import FastReplica
 from llmbench.simulation.jumps import serve_alone, serve_balanced
 from llmbench.simulation.plan import Plan, Served
@@ -48,12 +48,8 @@ def plan(rng: np.random.Generator, rate: float, outputs: NDArray[np.int64]) -> P
     return Plan(requests, due, 0, "schedule", np.ones(count, dtype=np.int64), outputs)
 
 
-def exponential(rng: np.random.Generator) -> Draws:
-    return Draws(lambda count: rng.exponential(1.0, count), 1.0)
-
-
-def constant() -> Draws:
-    return Draws(None, 1.0)
+def exponential(rng: np.random.Generator) -> Factors:
+    return Factors(Noise(prefill=lambda count: rng.exponential(1.0, count)))
 
 
 def check_mean(values: NDArray[np.float64], theory: float, bias: float = 0.0) -> None:
@@ -72,9 +68,9 @@ def test_waits_for_one_server_are_those_of_pollaczek_and_khinchine(
     service: str, mean_wait: float, load: float
 ) -> None:
     rng = np.random.default_rng(1)
-    factors = exponential(rng.spawn(1)[0]) if service == "exponential" else constant()
+    factors = exponential(rng.spawn(1)[0]) if service == "exponential" else Factors(NO_NOISE)
     arriving = plan(rng, load, np.ones(REQUESTS, dtype=np.int64))
-    served = serve_alone(arriving, FastReplica(Server(), 1, 1, (factors, constant())))
+    served = serve_alone(arriving, FastReplica(Server(), 1, 1, factors))
     check_mean(served.started - arriving.due, mean_wait * load / (1 - load))
 
 
@@ -91,7 +87,7 @@ def test_waits_for_slots_are_those_of_erlang(servers: int) -> None:
     steps = rng.geometric(STEP, REQUESTS // 2)
     rate = 0.8 * servers
     arriving = plan(rng, rate, steps + 1)
-    served = serve_alone(arriving, FastReplica(Server(0.0), servers, 1, (constant(), constant())))
+    served = serve_alone(arriving, FastReplica(Server(0.0), servers, 1, Factors(NO_NOISE)))
     theory = erlang_c(servers, rate) / (servers - rate)
     # a request that could begin at once waits for the end of the current step
     check_mean(served.started - arriving.due, theory, bias=STEP)
@@ -102,7 +98,7 @@ def balanced(policy: Policy, load: float, replicas: int, requests: int) -> tuple
     rng = np.random.default_rng(3)
     arriving = plan(rng, load * replicas, np.ones(requests, dtype=np.int64))
     streams = map(exponential, rng.spawn(replicas))
-    servers = [FastReplica(Server(), 1, 1, (stream, constant())) for stream in streams]
+    servers = [FastReplica(Server(), 1, 1, stream) for stream in streams]
     lags = [Draws(None, 0.0) for _ in servers]
     return arriving, serve_balanced(arriving, servers, lags, policy, seed=0)
 

@@ -64,6 +64,23 @@ class Slow(Known):
         return super().noise(rng)._replace(decode=factors)
 
 
+class Sleepy(Known):
+    """Prefill steps after a wait take 1.5 times as long."""
+
+    def noise(self, rng: np.random.Generator) -> Noise:
+        return super().noise(rng)._replace(wake=lambda size: np.full(size, 1.5))
+
+
+def test_prefill_steps_after_a_wait_have_factors_of_their_own() -> None:
+    step_times = fitted(Sleepy())
+    assert step_times.prefill_seconds(30) == pytest.approx(Known().prefill_seconds(30), rel=0.02)
+    assert np.mean(step_times.wake_factors) == pytest.approx(1.5, rel=0.02)
+    low = case(load={"kind": "poisson", "rate": 4}, requests=500)
+    predicted = summarize(simulate(low, step_times, replicas=1))
+    actual = summarize(measured(low, Sleepy()))
+    assert predicted["ttft_p50"].value == pytest.approx(actual["ttft_p50"].value, rel=0.03)
+
+
 def test_a_simulation_predicts_a_load_that_was_not_fitted() -> None:
     known = Known(spread=0.3, lag=0.0005)
     step_times = fitted(known)
