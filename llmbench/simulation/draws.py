@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,28 +79,36 @@ class Factors:
         self.wake = Draws(noise.wake, 1.0) if noise.wake else self.prefill
 
 
-def blocks(measured: Sequence[float], rng: np.random.Generator) -> Draw:
-    """Return a stream of blocks of consecutive values, each from a random place.
+def blocks(measured: Sequence[float] | Floats, rng: np.random.Generator) -> Draw:
+    """Return a stream of measured values in blocks of BLOCK_STEPS, in random order.
 
-    The lengths are geometric with the mean BLOCK_STEPS; a block that reaches the end goes on at the
-    beginning. So the stream has the distribution and the short-range autocorrelation of the values.
-    Source: Politis, Romano, The Stationary Bootstrap, JASA 89 (428), 1994.
+    All blocks come once before any comes again, then from another beginning. So the stream has the
+    distribution of the values, their mean even if it is short, and their short-range
+    autocorrelation. Source of the blocks: Künsch, The Jackknife and the Bootstrap for General
+    Stationary Observations, Annals of Statistics 17 (3), 1989; here without replacement.
     """
-    pool = np.asarray(measured, dtype=np.float64)
-    size, last = len(pool), -1
+    following = _shuffled(np.asarray(measured, dtype=np.float64), rng)
+    left = np.empty(0)
 
     def draw(count: int) -> Floats:
-        nonlocal last
-        begins = rng.random(count) < 1 / BLOCK_STEPS
-        begins[0] |= last < 0
-        places = np.where(begins, rng.integers(size, size=count), 0)
-        index = np.arange(count)
-        since = index - np.maximum.accumulate(np.where(begins, index, -1))
-        start = places[index - since]
-        inherited = np.cumsum(begins) == 0
-        taken = np.where(inherited, last + 1 + index, start + since) % size
-        last = int(taken[-1])
-        values: Floats = pool[taken]
-        return values
+        nonlocal left
+        parts, size = [left], len(left)
+        while size < count:
+            parts.append(next(following))
+            size += len(parts[-1])
+        values = np.concatenate(parts)
+        left = values[count:]
+        return values[:count]
 
     return draw
+
+
+def _shuffled(pool: Floats, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield all blocks of a pool in random order, again and again; a pool is a circle."""
+    begins = np.arange(0, len(pool), BLOCK_STEPS)
+    lengths = np.minimum(BLOCK_STEPS, len(pool) - begins)
+    while True:
+        offset = int(rng.integers(len(pool)))
+        for index in rng.permutation(len(begins)).tolist():
+            begin = offset + int(begins[index])
+            yield pool.take(range(begin, begin + int(lengths[index])), mode="wrap")

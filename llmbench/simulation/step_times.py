@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench.errors import InputError
 from llmbench.runs.run import Run
@@ -85,7 +87,7 @@ class FitReport(msgspec.Struct, frozen=True):
     replicas: int
 
 
-class StepTimes(msgspec.Struct, frozen=True):
+class StepTimes(msgspec.Struct, frozen=True, dict=True):
     """Step times fitted to measured runs, and how they vary.
 
     ``prefill`` and ``decode`` have the coefficient of each term. The factors are those by which
@@ -123,9 +125,14 @@ class StepTimes(msgspec.Struct, frozen=True):
 
     def noise(self, rng: np.random.Generator) -> Noise:
         """Return how the times of one server vary: as the measured ones did, in blocks of these."""
+        streams = zip(self._pools, rng.spawn(len(self._pools)), strict=True)
+        return Noise(*(blocks(pool, own) if len(pool) else None for pool, own in streams))
+
+    @cached_property
+    def _pools(self) -> tuple[NDArray[np.float64], ...]:
+        """The factors and lags as arrays, in the order of `Noise`."""
         pools = (self.prefill_factors, self.decode_factors, self.lags, self.wake_factors)
-        streams = zip(pools, rng.spawn(len(pools)), strict=True)
-        return Noise(*(blocks(pool, own) if pool else None for pool, own in streams))
+        return tuple(map(np.array, pools))
 
     def of(self, replicas: int) -> StepTimes:
         """Return the fit for a number of replicas: the same, else the next smaller, else the next.
