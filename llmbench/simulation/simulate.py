@@ -104,6 +104,11 @@ def _check(case: Case) -> None:
             f"backends: `{case.backend_name}` has a scheduler of its own, which llmbench does not "
             "know; simulate a local backend such as `eager`"
         )
+    if case.scenario.load.kind == "mlperf":
+        raise InputError(
+            "load: MLPerf's load generator reads the real clock, which a simulation does not have; "
+            "use another load such as `poisson`"
+        )
     if case.scenario.stop_at_eos:
         raise InputError(
             "stop_at_eos: a simulation does not know where answers end; set it to false"

@@ -82,3 +82,27 @@ def test_an_endpoint_is_refused() -> None:
 def test_answers_that_end_by_themselves_are_refused() -> None:
     with pytest.raises(InputError, match="stop_at_eos"):
         simulate(case(stop_at_eos=True), Steps(), replicas=1)
+
+
+def test_the_load_generator_of_mlperf_is_refused() -> None:
+    load = {"kind": "mlperf", "scenario": "single-stream"}
+    with pytest.raises(InputError, match="real clock"):
+        simulate(case(load=load), Steps(), replicas=1)
+
+
+def test_loads_of_one_workload_have_the_same_requests() -> None:
+    workload = {"kind": "synthetic", "prompt_tokens": {"uniform": [1, 99]}, "output_tokens": 2}
+    slow = simulate(case(workload=workload, requests=9), Steps(), replicas=1)
+    fast = simulate(
+        case(workload=workload, load={"kind": "constant", "rate": 9}), Steps(), replicas=2
+    )
+    lengths = slow.records["prompt_tokens"].to_pylist()
+    assert fast.records["prompt_tokens"].to_pylist() == lengths[:4]
+    assert len(set(lengths)) > 1
+
+
+def test_prompts_keep_their_tokens_where_prefixes_are_reused() -> None:
+    workload = {"kind": "synthetic", "prompt_tokens": 8, "shared_prefix": 0.5, "output_tokens": 2}
+    engine = {"slots": 2, "prefix_cache": True}
+    records = simulate(case(workload=workload, engine=engine), Steps(), replicas=1).records
+    assert records["cached_tokens"].to_pylist() == [0, 4, 4, 4]
