@@ -83,7 +83,7 @@ def gpu(session: nox.Session) -> None:
 @nox.session
 def kills(session: nox.Session) -> None:
     """Kill campaigns at 200 random moments and resume them; arguments go to tools/kills.py."""
-    session.install(*PINNED, "-e", ".")
+    session.install(*PINNED, "-e", ".[s3]")
     session.run("python", "tools/kills.py", *session.posargs)
 
 

@@ -65,6 +65,7 @@ def try_push(folder: Path) -> None:
     try:
         copy.push()
     except StoreError as error:
+        copy.failed_at = time.monotonic()
         LOGGER.warning("%s", error)
 
 

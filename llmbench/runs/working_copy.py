@@ -131,16 +131,11 @@ class WorkingCopy:
 
         The store is listed again until nothing changes, so that no run is half an older one.
         """
-        try:
-            with self._synchronized() as known:
-                for _ in range(MOST_LISTINGS):
-                    self.stored = self.objects.all()
-                    if not self._update(known):
-                        break
-        except StoreError as error:
-            raise self._with_pending(error) from None
-        except OSError as error:
-            raise InputError(f"{self.home}: cannot be written: {error.strerror}") from error
+        with self._explained(), self._synchronized() as known:
+            for _ in range(MOST_LISTINGS):
+                self.stored = self.objects.all()
+                if not self._update(known):
+                    break
         self.pulled_at = time.monotonic()
 
     def pull_file(self) -> None:
@@ -221,6 +216,17 @@ class WorkingCopy:
         discarded.mkdir(exist_ok=True)
         path.parent.rename(moved)
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Add to errors of the store what is kept here; convert those of the disk."""
+        try:
+            yield
+        except StoreError as error:
+            raise self._with_pending(error) from None
+        except OSError as error:
+            problem = f"{self.home}: cannot be written: {error.strerror or error}"
+            raise StoreError(f"{problem}; check free space and permissions") from error
+
     def _with_pending(self, error: StoreError) -> StoreError:
         """Return the error with how many runs are only on this machine, and how to push them."""
         files = [Path(name) for name in self.pending()]
@@ -240,14 +246,10 @@ class WorkingCopy:
         """Write what has changed here to the store, a run set's manifest last."""
         for held in self.leases.values():
             held.check()
-        try:
-            with self._synchronized() as known:
-                for folder, names in self._pending_by_folder():
-                    self._push_folder(folder, names, known)
-                    self._keep(known)
-        except StoreError as error:
-            self.failed_at = time.monotonic()
-            raise self._with_pending(error) from None
+        with self._explained(), self._synchronized() as known:
+            for folder, names in self._pending_by_folder():
+                self._push_folder(folder, names, known)
+                self._keep(known)
 
     def _pending_by_folder(self) -> list[tuple[str, list[str]]]:
         """Return the folders with files to push, and the files, in the order of the push."""

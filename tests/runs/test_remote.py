@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Callable
@@ -259,6 +260,21 @@ def test_an_upload_that_was_killed_before_it_was_noted_is_noted_later(
     copy = remote.copy_of(folder)
     assert copy
     assert copy.pending() == []
+
+
+def test_a_disk_that_is_full_keeps_the_campaign_going(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep = WorkingCopy._keep
+    monkeypatch.setattr(WorkingCopy, "_keep", full)
+    measured(folder, 2, 0.5)
+    with pytest.raises(StoreError, match=r"cannot be written: No space left on device; check"):
+        remote.push(folder)
+    monkeypatch.setattr(WorkingCopy, "_keep", keep)
+    assert ttfts(remote.opened(url)) == {1: 0.25, 2: 0.5}
 
 
 def test_what_does_not_fit_on_the_disk_is_not_read(
