@@ -24,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from llmbench.backends.gc_freeze import paused_gc
 from llmbench.campaign.prepare import prepare
 from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
@@ -98,8 +99,9 @@ def rate(name: str, case: Case, replicas: int, rounds: int) -> Rate:
     load = prepare(seeded, Path(), drawn_of(seeded))
     for _ in range(rounds):
         began = time.perf_counter()
-        if jumped(load, model, replicas) is None:
-            raise ValueError(f"{name} is simulated step by step")
+        with paused_gc():
+            if jumped(load, model, replicas) is None:
+                raise ValueError(f"{name} is simulated step by step")
         served = time.perf_counter()
         simulate(case, model, replicas=replicas)
         alone.append(requests / (served - began))

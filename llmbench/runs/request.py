@@ -205,10 +205,10 @@ class Request:
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:
-        """Yield the prompt and output lengths of every turn, assuming outputs of full length."""
+        """Return the prompt and output lengths of every turn, assuming outputs of full length."""
         known = [(len(self.prompt), self.max_new_tokens)]
         for number, turn in enumerate(self.turns, start=1):
             before = turn.continues(number)
             history = 0 if before is None else sum(known[before])
             known.append((history + len(turn.prompt), turn.max_new_tokens))
-        yield from known
+        return iter(known)

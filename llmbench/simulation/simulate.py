@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from llmbench.backends.base import BACKENDS
+from llmbench.backends.gc_freeze import paused_gc
 from llmbench.campaign.prepare import DrawnRequests, Prepared, prepare, workload_of
 from llmbench.engine.engine import Engine
 from llmbench.errors import InputError
@@ -54,8 +55,9 @@ def simulate(case: Case, step_times: StepModel, *, replicas: int, repeat: int = 
     _check(case)
     spec = case.spec_of(repeat)
     seeded = Case.of(Scenario.model_validate(spec), case.point, case.name)
-    load = prepare(seeded, Path(), drawn_of(seeded))
-    served = jumped(load, step_times, replicas) or stepped(load, step_times, replicas)
+    with paused_gc():  # nothing that it could free, and many objects to look at
+        load = prepare(seeded, Path(), drawn_of(seeded))
+        served = jumped(load, step_times, replicas) or stepped(load, step_times, replicas)
     return Run(
         case=case,
         repeat=repeat,
