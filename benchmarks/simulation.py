@@ -42,7 +42,7 @@ class Typical(StepModel):
     """A prefill step of 5 to 10 ms and a decode step of 4 to 6 ms, with factors of 10 %."""
 
     def __init__(self) -> None:
-        self._factors = np.random.default_rng(0).lognormal(0, 0.1, FACTORS).tolist()
+        self._factors = np.random.default_rng(0).lognormal(0, 0.1, FACTORS)
 
     def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
         return 0.005 + 5e-5 * tokens + 1e-8 * context + 1e-4 * prompts

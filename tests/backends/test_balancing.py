@@ -99,6 +99,16 @@ def test_the_least_loaded_gets_the_next_request_and_of_equals_the_one_in_turn() 
     assert [servers.take(Request(number, (1,), 1)) for number in (5, 6, 7, 8)] == [2, 1, 1, 2]
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(0, 30))
+def test_the_least_loaded_of_all_is_the_one_in_turn_of_those_with_the_least(
+    loads: list[int], number: int
+) -> None:
+    everyone = range(len(loads))
+    chosen = Choice(Request(number, BLOCK, 1), loads, everyone).by("least-loaded")
+    in_turn = [(number + step) % len(loads) for step in everyone]
+    assert chosen == next(index for index in in_turn if loads[index] == min(loads))
+
+
 @given(st.integers(2, 5), st.lists(st.booleans(), max_size=60))
 def test_no_server_has_two_requests_more_than_another(count: int, steps: list[bool]) -> None:
     servers = Servers(count, "least-loaded", in_flight=Counter(dict.fromkeys(range(count), 0)))
