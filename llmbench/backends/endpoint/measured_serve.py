@@ -88,7 +88,7 @@ def _p99(sample: Sequence[float]) -> float | None:
 def merged(parts: Sequence[Served], answers: Iterable[Answer]) -> Served:
     """Merge the results of several client processes; each cost is their maximum."""
     known = {
-        name: [cost for part in parts if (cost := part.cost[name]) is not None]
+        name: [own for part in parts if (own := part.cost[name]) is not None]
         for name in parts[0].cost
     }
     cost = {name: max(values, default=None) for name, values in known.items()}
