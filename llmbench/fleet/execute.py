@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from llmbench.campaign import execute
 from llmbench.campaign.observer import Observer
@@ -21,6 +22,7 @@ from llmbench.runs.run_set import RunSet
 
 MAX_THREADS = 4096
 LOOK_SECONDS = 1.0
+HEAD_SECONDS = 5.0  # without an answer until the head is taken for lost
 LOST_KIND = NodeLostError.kind
 
 
@@ -48,11 +50,16 @@ def run_all(run_set: RunSet, cluster: Cluster, observer: FleetObserver) -> RunSe
     nodes = cluster.nodes()
     placement.check((planned.case for planned in run_set.missing), nodes)
     fleet = _Fleet(run_set, cluster, observer)
-    with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="node") as pool:
-        try:
-            fleet.run(pool, nodes)
-        finally:
-            fleet.backlog.stop()  # threads end their actors, and then themselves
+    pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="node")
+    is_lost = False
+    try:
+        fleet.run(pool, nodes)
+    except ClusterLostError:
+        is_lost = True
+        raise
+    finally:
+        fleet.backlog.stop()  # threads end their actors, and then themselves
+        pool.shutdown(wait=not is_lost)  # they may wait for the head for a minute
     return store.read(run_set.folder)
 
 
@@ -66,6 +73,7 @@ class _Fleet:
         self._missing = run_set.missing
         self._threads: list[Future[None]] = []
         self._known: set[str] = set()
+        self._answered = time.monotonic()
         self.backlog = Backlog(self._missing)
 
     def run(self, pool: ThreadPoolExecutor, nodes: Sequence[Node]) -> None:
@@ -77,9 +85,18 @@ class _Fleet:
             self._threads = list(pending)
             for thread in ended:
                 thread.result()  # raises its error
-            if self._cluster.is_lost():
-                self._fail_all()
-            nodes = self._cluster.nodes()
+            if self._is_answered():
+                nodes = self._cluster.nodes()
+
+    def _is_answered(self) -> bool:
+        """Return whether the head answers; raises ClusterLostError if it has not for a while."""
+        if not self._cluster.is_lost():
+            self._answered = time.monotonic()
+        elif time.monotonic() - self._answered > HEAD_SECONDS:
+            self._fail_all()
+        else:
+            return False  # Ray would wait for it, and then end this process
+        return True
 
     def _serve_new(self, pool: ThreadPoolExecutor, nodes: Sequence[Node]) -> None:
         cases = [planned.case for planned in self._missing]
@@ -100,7 +117,8 @@ class _Fleet:
                 if self.backlog.is_stopped:
                     return
                 self._observer.remark(str(error))
-                if node.id not in {known.id for known in self._cluster.nodes()}:
+                time.sleep(2 * LOOK_SECONDS)  # until nodes have been looked up
+                if node.id not in self._known:
                     return
 
     def _measure_one(self, node: Node, place: Place, observer: Observer) -> None:
@@ -140,7 +158,7 @@ class _Fleet:
             reason = f"a node was lost, and {placement.why_none(planned.case, nodes)}"
             self._observer.on_node("fleet").ended(self._store_failed(planned, reason))
 
-    def _fail_all(self) -> None:
+    def _fail_all(self) -> NoReturn:
         """Store the runs in progress as failed; raises ClusterLostError."""
         self.backlog.stop()
         reason = f"the head of the cluster {self._cluster.address} no longer answers"

@@ -41,7 +41,7 @@ def ray_cluster(ray_folder: Path) -> Iterator[Any]:
     head = {"node_name": "head", "num_cpus": 0, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # hidden GPUs, which nodes may not have
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         for node in NODES:
             cluster.add_node(**node)
     yield cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 import threading
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def test_another_version_of_ray_is_refused(
 
 
 def test_another_version_of_llmbench_on_a_node_is_refused() -> None:
-    answer = {"llmbench": "0.1.0", "python": connect.platform.python_version(), "cpu_model": ""}
+    answer = {"llmbench": "0.1.0", "python": platform.python_version(), "cpu_model": ""}
     with pytest.raises(InputError) as error:
         connect._checked(answer, "--ray auto: node ant")
     assert str(error.value) == (
@@ -96,9 +97,13 @@ def test_a_closed_port_is_refused_at_once() -> None:
     assert why_silent("127.0.0.1", 1, 5.0) == "Connection refused"
 
 
+class _Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
+
+
 def test_a_server_that_is_not_ray_is_told_apart() -> None:
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+    server = HTTPServer(("127.0.0.1", 0), _Quiet)
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     reason = why_silent("127.0.0.1", server.server_port, 5.0)

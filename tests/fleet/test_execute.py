@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,26 +196,3 @@ def test_a_run_whose_last_node_is_lost_fails_and_resume_measures_it(
     (again,) = run_all(store.resume(begun.folder), cluster, Watching()).runs
     ray_cluster.remove_node(found)
     assert again.failure is None
-
-
-@pytest.mark.slow
-def test_a_killed_process_loses_no_finished_run_and_frees_its_nodes(
-    cluster: Cluster, cluster_address: str, tmp_path: Path
-) -> None:
-    begin(tmp_path, None)  # writes the scenario
-    keys = ("--set", "resources.accelerator=H100", "--set", "repeats=3")
-    command = ["-m", "llmbench", "run", "fleet.yaml", "--ray", cluster_address, "--out", "killed"]
-    with subprocess.Popen(
-        [sys.executable, *command, *keys], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        assert any("done in" in line for line in process.stderr)
-        process.kill()
-    kept = store.resume(tmp_path / "killed")
-    assert kept.runs
-    done = run_all(kept, cluster, Watching())
-    assert [run.failure for run in done.runs] == [None] * 3
-    began_at = {run.name: run.began_at for run in done.runs}
-    assert {run.name: began_at[run.name] for run in kept.runs} == {
-        run.name: run.began_at for run in kept.runs
-    }
