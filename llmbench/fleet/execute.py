@@ -74,6 +74,7 @@ class _Fleet:
         self._threads: list[Future[None]] = []
         self._known: set[str] = set()
         self._answered = time.monotonic()
+        self._look: Future[list[Node]] | None = None
         self.backlog = Backlog(self._missing)
 
     def run(self, pool: ThreadPoolExecutor, nodes: Sequence[Node]) -> None:
@@ -85,18 +86,23 @@ class _Fleet:
             self._threads = list(pending)
             for thread in ended:
                 thread.result()  # raises its error
-            if self._is_answered():
-                nodes = self._cluster.nodes()
+            self._check_head()
+            nodes = self._looked(pool) or nodes
 
-    def _is_answered(self) -> bool:
-        """Return whether the head answers; raises ClusterLostError if it has not for a while."""
+    def _looked(self, pool: ThreadPoolExecutor) -> list[Node]:
+        """Return the nodes if Ray has listed them, which takes a minute without a head."""
+        self._look = self._look or pool.submit(self._cluster.nodes)
+        if not self._look.done():
+            return []
+        nodes, self._look = self._look.result(), None
+        return nodes
+
+    def _check_head(self) -> None:
+        """Raise ClusterLostError if the head has not answered for HEAD_SECONDS."""
         if not self._cluster.is_lost():
             self._answered = time.monotonic()
         elif time.monotonic() - self._answered > HEAD_SECONDS:
             self._fail_all()
-        else:
-            return False  # Ray would wait for it, and then end this process
-        return True
 
     def _serve_new(self, pool: ThreadPoolExecutor, nodes: Sequence[Node]) -> None:
         cases = [planned.case for planned in self._missing]
@@ -164,9 +170,7 @@ class _Fleet:
         reason = f"the head of the cluster {self._cluster.address} no longer answers"
         for planned, node in list(self.backlog.in_progress.values()):
             self._store_failed(planned, f"{reason}; the run was in progress on {node.name}")
-        raise ClusterLostError(
-            f"{reason}; finished runs are kept, and --resume measures the others"
-        )
+        raise ClusterLostError(f"{reason}; start it again")
 
     def _store_failed(self, planned: PlannedRun, message: str) -> Run:
         began_at = datetime.now(UTC).isoformat(timespec="seconds")
