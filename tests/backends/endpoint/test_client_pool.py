@@ -43,6 +43,7 @@ class Load:
     after: int = 12
     warmup: int = 0
     caveats: list[Any] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
     def serve(self, clients: int = 2, **options: Any) -> list[Record]:
         pool = [Request(n, (1, 2), 3, text=f"p{n}") for n in range(self.count)]
@@ -76,38 +77,45 @@ def lost(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.error_kind == "client-lost"]
 
 
-def test_answered_and_lost_requests_are_the_schedule() -> None:
+@pytest.fixture(scope="module")
+def halved() -> Load:
+    """A load that has lost the second of its two clients."""
     load = Load(scheduled(40), 40, killed=[1], warmup=3)
-    records = load.serve()
+    load.records = load.serve()
+    return load
+
+
+def test_answered_and_lost_requests_are_the_schedule(halved: Load) -> None:
+    records = halved.records
     assert [record.request_id for record in records] == list(range(40))
     assert [record.due for record in records] == list(np.arange(40) / 20)
     assert [record.phase for record in records] == ["warmup"] * 3 + ["measured"] * 37
     assert {record.finish for record in records} == {"length", "error"}
     assert 0 < len(lost(records)) < 20
-    assert load.completed == 40
+    assert halved.completed == 40
 
 
-def test_all_requests_of_the_others_are_answered_and_so_are_those_before_the_loss() -> None:
-    load = Load(scheduled(40), 40, killed=[1])
-    records = load.serve()
-    others, own = records[::2], records[1::2]
+def test_all_requests_of_the_others_are_answered_and_so_are_those_before_the_loss(
+    halved: Load,
+) -> None:
+    others, own = halved.records[::2], halved.records[1::2]
     assert lost(others) == []
     answered = len(own) - len(lost(own))
     assert answered >= 4  # twelve requests were answered, and half of them are client 1's
     assert [record.succeeded for record in own] == [True] * answered + [False] * (20 - answered)
 
 
-def test_a_lost_request_says_which_client_had_it_and_was_sent_at_no_known_time() -> None:
-    load = Load(scheduled(40), 40, killed=[1])
-    first, *_ = lost(load.serve())
+def test_a_lost_request_says_which_client_had_it_and_was_sent_at_no_known_time(
+    halved: Load,
+) -> None:
+    first, *_ = lost(halved.records)
     assert first.error_message == "client 1 was killed by SIGKILL; no answer of it is known"
     assert (first.sent, first.token_times, first.output_tokens) == (None, (), 0)
 
 
-def test_a_lost_client_is_a_caveat_that_blocks_claims() -> None:
-    load = Load(scheduled(40), 40, killed=[1])
-    requests = len(lost(load.serve()))
-    (caveat,) = [caveat for caveat in load.caveats if caveat.kind == "client-lost"]
+def test_a_lost_client_is_a_caveat_that_blocks_claims(halved: Load) -> None:
+    requests = len(lost(halved.records))
+    (caveat,) = [caveat for caveat in halved.caveats if caveat.kind == "client-lost"]
     assert caveat.parameters["requests"] == requests
     assert caveat.message.startswith("client 1 was killed by SIGKILL after ")
     assert caveat.blocks_claims
