@@ -85,9 +85,10 @@ def connected(address: str, *, verbose: bool = False) -> Iterator[Cluster]:
     ray = _ray()
     target = _target(address)
     if target and (reason := why_silent(*target[1], ANSWER_SECONDS)):
+        at = _at(target[1])
+        where = address if address.endswith(at) else f"{address}: {at}"
         raise InputError(
-            f"--ray {address}: {_at(target[1])}: {reason}; check the address and that the cluster "
-            "runs (`ray status`)"
+            f"--ray {where}: {reason}; check the address and that the cluster runs (`ray status`)"
         )
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder, _handlers_kept():
         shipped = {"py_modules": _shipped(Path(folder)), "excludes": EXCLUDED} if target else None

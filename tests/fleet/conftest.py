@@ -41,7 +41,8 @@ def ray_cluster(ray_folder: Path) -> Iterator[Any]:
     head = {"node_name": "head", "num_cpus": 0, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # hidden GPUs, which nodes may not have
-        cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        new_cluster: Any = Cluster  # whose methods have no types
+        cluster = new_cluster(initialize_head=True, head_node_args=head)
         for node in NODES:
             cluster.add_node(**node)
     yield cluster

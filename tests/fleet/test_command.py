@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from object_storage import Bucket
 
 from llmbench.runs import store
 
@@ -94,6 +95,20 @@ def test_an_ended_process_keeps_finished_runs_and_frees_its_node(
     (kept,) = store.resume(tmp_path / "out").runs
     assert resumed(tmp_path, cluster_address) == [None, None]
     assert kept.began_at in {run.began_at for run in store.read(tmp_path / "out").runs}
+
+
+@pytest.mark.usefixtures("dog")
+def test_the_runs_of_a_fleet_are_in_the_bucket_that_only_this_process_can_write_to(
+    cluster_address: str, scenario: str, bucket: Bucket, tmp_path: Path
+) -> None:
+    out = f"{bucket.url}/fleet"
+    with llmbench(tmp_path, cluster_address, scenario, "--out", out) as (process, lines):
+        text = "".join(lines)
+        assert process.wait() == 0, text
+    runs = {name for name in bucket.names("fleet") if name.endswith("run.json")}
+    assert runs == {"runs/fake-r1/run.json", "runs/fake-r2/run.json"}
+    assert b'"node"' in bucket.read("fleet/runs/fake-r1/run.json")
+    assert {"runset.json", "report.html"} <= {*bucket.names("fleet")}
 
 
 def test_the_runs_of_a_lost_head_fail_and_resume_measures_them_on_a_restarted_one(

@@ -121,10 +121,7 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("address", "message"),
-    [
-        ("nonsense here", "address nonsense here: "),
-        ("127.0.0.1:1", "address 127.0.0.1:1: 127.0.0.1:1: "),
-    ],
+    [("nonsense here", "address nonsense here: "), ("127.0.0.1:1", "address 127.0.0.1:1: ")],
 )
 def test_a_cluster_that_cannot_be_reached_is_one_message(address: str, message: str) -> None:
     with (
