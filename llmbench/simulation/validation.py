@@ -154,7 +154,7 @@ def _without(groups: Mapping[str, Sequence[Run]], label: str) -> list[Run]:
 def _held_out(label: str, group: Sequence[Run], model: StepModel, simulate: Simulate) -> HeldOut:
     predict = partial(_figures_at, group, model, simulate)
     predictions = [predict(factor) for factor in FACTORS]
-    measured = _figures([run.records for run in group])
+    measured = pooled([run.records for run in group])
     figures = (
         Predicted(
             metric,
@@ -173,7 +173,7 @@ def _figures_at(
     group: Sequence[Run], model: StepModel, simulate: Simulate, factor: float
 ) -> dict[str, tuple[float, int]]:
     scaled = Scaled(model, factor)
-    return _figures(
+    return pooled(
         [
             simulate(run.case, scaled, sources.replicas_of(run.case), run.repeat).records
             for run in group
@@ -181,7 +181,7 @@ def _figures_at(
     )
 
 
-def _figures(tables: Sequence[pa.Table]) -> dict[str, tuple[float, int]]:
+def pooled(tables: Sequence[pa.Table]) -> dict[str, tuple[float, int]]:
     """Return FIGURES with their numbers of samples, over the pooled requests of some runs."""
     arrays = [RecordArrays(table) for table in tables]
     return dict(_percentiles(arrays))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from newest_child import newest_child
 
 import llmbench
 from llmbench.campaign import execute, plan
@@ -160,8 +161,7 @@ class Killing(SilentObserver):
 
     def stage(self, text: str) -> None:
         if text == "measuring":
-            for child in psutil.Process().children():
-                child.send_signal(signal.SIGKILL)
+            newest_child().send_signal(signal.SIGKILL)
 
 
 @pytest.mark.processes

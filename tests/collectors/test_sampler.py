@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from newest_child import newest_child
 from standin import MakeStandin, StandinGpu
 
 from llmbench.collectors.base import CollectorOptions
@@ -135,7 +136,7 @@ def test_an_unknown_collector_is_a_caveat_and_the_others_go_on() -> None:
 
 
 def the_sampler() -> psutil.Process:
-    (guardian,) = psutil.Process().children()
+    guardian = newest_child()
     (sampler,) = guardian.children()
     return sampler
 

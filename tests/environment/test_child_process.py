@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
+from newest_child import newest_child
 
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Channel, Child, ready
@@ -71,7 +71,8 @@ def test_a_child_that_has_ended_is_seen_by_who_receives() -> None:
 
 def test_a_child_ends_with_the_block() -> None:
     with echoing(messages=[os.getpid()] * 100_000):  # more than a pipe holds, and nobody reads it
-        family = psutil.Process().children(recursive=True)
+        guardian = newest_child()
+        family = [guardian, *guardian.children(recursive=True)]
     assert len(family) == 2  # the child and its guardian
     assert not any(process.is_running() for process in family)
 

@@ -109,6 +109,7 @@ def test_each_kind_of_node_measures_every_case(cluster: Cluster, tmp_path: Path)
     assert {run for node, run in watching.ends if node == "cat"} == {"fake-node-H100-r1"}
 
 
+@pytest.mark.slow
 def test_a_failed_run_has_its_node_and_its_log_tail(cluster: Cluster, tmp_path: Path) -> None:
     begun = begin(tmp_path, cluster, "repeats=1", "timeout=0.01 s")
     (run,) = run_all(begun, cluster, Watching()).runs

@@ -79,6 +79,7 @@ def cluster_of_two() -> Iterator[Cluster]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_loses_only_its_requests_without_an_answer(ray_folder: Path) -> None:
     assert ray_folder.is_dir()
     with cluster_of_two() as cluster, model_servers(1) as (server,):
