@@ -97,8 +97,8 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     console = Console()
     console.print(table)
     for name in ("held_out", "same_speed"):
-        errors = [100 * abs(row[name]) for row in rows]
-        console.print(f"{name}: median {statistics.median(errors):.0f} %, most {max(errors):.0f} %")
+        sizes = [100 * abs(row[name]) for row in rows]
+        console.print(f"{name}: median {statistics.median(sizes):.0f} %, most {max(sizes):.0f} %")
 
 
 def main() -> None:
