@@ -45,6 +45,7 @@ GROUPS = {
         "runs/test_remote",
     ),
     "browser": ("report/test_browser", "report/serve/test_browser"),
+    "ray": ("fleet/",),
 }
 
 CONTAMINATIONS = Run.__dict__["contaminations"]
@@ -65,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Send tests with torch, with ONNX and with the browser to one xdist worker each."""
     for item in items:

@@ -1,4 +1,4 @@
-"""A real Ray cluster of four nodes on this machine, shared by all tests of fleets."""
+"""A real Ray cluster of four nodes on this machine, which ends after the tests of fleets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NODES: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_folder() -> Iterator[Path]:
     """A folder with a short path, since those of Unix sockets are at most 107 characters."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -32,7 +32,7 @@ def ray_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster(ray_folder: Path) -> Iterator[Any]:
     """A cluster whose head has no CPUs for runs."""
     assert os.environ["RAY_TMPDIR"] == str(ray_folder)
@@ -49,7 +49,7 @@ def ray_cluster(ray_folder: Path) -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster_address(ray_cluster: Any) -> str:
     """The address of the cluster."""
     return str(ray_cluster.address)

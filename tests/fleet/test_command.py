@@ -15,7 +15,7 @@ from object_storage import Bucket
 
 from llmbench.runs import store
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SCENARIO = """\
 name: fleet

@@ -17,8 +17,6 @@ from llmbench.fleet import connect
 from llmbench.fleet.connect import connected
 from llmbench.fleet.grpc_answer import why_silent
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def refusal(address: str) -> str:
     with pytest.raises(InputError) as error, connected(address):

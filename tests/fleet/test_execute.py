@@ -24,8 +24,6 @@ from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario import file as scenario_file
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 SCENARIO = """\
 name: fleet
 model: random:tiny

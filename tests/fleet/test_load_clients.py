@@ -23,8 +23,6 @@ from llmbench.runs.request import Request
 from llmbench.scenario.schema import ModelOptions
 from llmbench.testing import open_context
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 RATE = 20.0
 
 
