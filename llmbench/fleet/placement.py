@@ -38,15 +38,15 @@ def resources_of(case: Case) -> ResourcesOptions:
 
 def can_hold(node: Node, case: Case) -> bool:
     """Return whether a node, if nothing else ran there, has what a case asks for."""
-    asked = resources_of(case)
-    needed = {"CPU": asked.cpu or 1, "GPU": asked.gpu or 0, "memory": asked.memory or 0}
-    has_all = all(node.resources.get(k, 0) >= v for k, v in {**needed, **asked.custom}.items())
+    wanted = resources_of(case)
+    needed = {"CPU": wanted.cpu or 1, "GPU": wanted.gpu or 0, "memory": wanted.memory or 0}
+    has_all = all(node.resources.get(k, 0) >= v for k, v in {**needed, **wanted.custom}.items())
     is_kind = case.point.get(NODE, node.kind) == node.kind
-    return has_all and is_kind and _has_accelerator(node, asked.accelerator)
+    return has_all and is_kind and _has_accelerator(node, wanted.accelerator)
 
 
-def _has_accelerator(node: Node, asked: str | None) -> bool:
-    return asked is None or asked.casefold() == (node.accelerator or "").casefold()
+def _has_accelerator(node: Node, wanted: str | None) -> bool:
+    return wanted is None or wanted.casefold() == (node.accelerator or "").casefold()
 
 
 def claim_of(case: Case, node: Node) -> Claim:
@@ -54,16 +54,16 @@ def claim_of(case: Case, node: Node) -> Claim:
 
     Two claims of all CPUs exclude each other, also those of other fleets and other users of Ray.
     """
-    asked = resources_of(case)
-    if not asked.share:
-        return Claim(node.cpus, node.resources.get("GPU", 0.0), 0, asked.custom)
-    return Claim(float(asked.cpu or 1), float(asked.gpu or 0), asked.memory or 0, asked.custom)
+    wanted = resources_of(case)
+    if not wanted.share:
+        return Claim(node.cpus, node.resources.get("GPU", 0.0), 0, wanted.custom)
+    return Claim(float(wanted.cpu or 1), float(wanted.gpu or 0), wanted.memory or 0, wanted.custom)
 
 
 def visible_gpus(case: Case) -> int | None:
     """Return how many of the claimed GPUs a run sees; None: all of them."""
-    asked = resources_of(case)
-    return 0 if asked.share and asked.gpu is None else asked.gpu
+    wanted = resources_of(case)
+    return 0 if wanted.share and wanted.gpu is None else wanted.gpu
 
 
 def most_at_once(node: Node, cases: Iterable[Case]) -> int:
@@ -91,12 +91,12 @@ def why_none(case: Case, nodes: Sequence[Node]) -> str:
 
 
 def _asked(case: Case) -> str:
-    asked = resources_of(case)
-    parts = [f"CPU {asked.cpu or 1}"]
-    parts += [f"GPU {asked.gpu}"] if asked.gpu else []
-    parts += [f"memory {format_bytes(asked.memory)}"] if asked.memory else []
-    parts += [f"accelerator {asked.accelerator}"] if asked.accelerator else []
-    parts += [f"{name} {amount:g}" for name, amount in asked.custom.items()]
+    wanted = resources_of(case)
+    parts = [f"CPU {wanted.cpu or 1}"]
+    parts += [f"GPU {wanted.gpu}"] if wanted.gpu else []
+    parts += [f"memory {format_bytes(wanted.memory)}"] if wanted.memory else []
+    parts += [f"accelerator {wanted.accelerator}"] if wanted.accelerator else []
+    parts += [f"{name} {amount:g}" for name, amount in wanted.custom.items()]
     parts += [f"the kind {case.point[NODE]}"] if NODE in case.point else []
     return ", ".join(parts)
 

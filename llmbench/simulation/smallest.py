@@ -152,9 +152,10 @@ class _Search:
         return self.cells[replicas]
 
     def _pooled(self, replicas: int) -> Cell:
-        asked = self.question
+        question = self.question
         runs = [
-            asked.simulate(self.case, asked.model, replicas, repeat + 1) for repeat in range(POOLED)
+            question.simulate(self.case, question.model, replicas, repeat + 1)
+            for repeat in range(POOLED)
         ]
         self.requests = runs[0].records.num_rows
         arrays = [RecordArrays(run.records) for run in runs]
@@ -185,11 +186,11 @@ class _Search:
         return min(known, default=None), max(known) if len(known) == len(indices) else None
 
     def _draw_holds(self, draw: int, index: int) -> bool:
-        asked = self.question
-        scaled = Scaled(asked.model, float(asked.factors[draw]))
-        run = asked.simulate(self.case, scaled, asked.counts[index], draw + 1)
+        question = self.question
+        scaled = Scaled(question.model, float(question.factors[draw]))
+        run = question.simulate(self.case, scaled, question.counts[index], draw + 1)
         met = all(exceedance.met for exceedance in exceedances(run))
-        return met and (asked.extrapolate or not self._outside(run))
+        return met and (question.extrapolate or not self._outside(run))
 
     def _costs(self, cell: Cell) -> RunningCosts:
         run = self.question.simulate(self.case, self.question.model, cell.replicas, 1)
