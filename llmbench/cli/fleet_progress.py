@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -14,6 +14,8 @@ from llmbench.cli.progress import Lines, printable, terminal
 if TYPE_CHECKING:
     from llmbench.cli.fleet_screen import FleetScreen
 
+WAITING_SECONDS = 30.0  # between lines about runs that wait
+
 
 class FleetLines:
     """Prints a line when a run begins and one when it ends; each names the node."""
@@ -21,6 +23,7 @@ class FleetLines:
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
         self._now = now
+        self._next_about_waiting = now()
         self._nodes = ExitStack()
 
     def __enter__(self) -> Self:
@@ -38,6 +41,13 @@ class FleetLines:
         """Print a message about the fleet."""
         print(printable(f"fleet: {text}"), file=self._out, flush=True)
 
+    def waiting(self, messages: Sequence[str]) -> None:
+        """Print messages about runs that wait, at most every WAITING_SECONDS."""
+        if messages and self._now() >= self._next_about_waiting:
+            self._next_about_waiting = self._now() + WAITING_SECONDS
+            for message in messages:
+                self.remark(message)
+
 
 class SilentFleet(SilentObserver):
     """Ignores all events of a fleet."""
@@ -48,6 +58,9 @@ class SilentFleet(SilentObserver):
         return self
 
     def remark(self, text: str) -> None:
+        """Ignore the event."""
+
+    def waiting(self, messages: Sequence[str]) -> None:
         """Ignore the event."""
 
 

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from llmbench.campaign.observer import Observer
+from llmbench.cli.display import BAR_WIDTH, Display, bar, clock
 from llmbench.cli.live import LiveMetrics
 from llmbench.cli.progress import again, ending, name
-from llmbench.cli.screen import BAR_WIDTH, REDRAWS_PER_SECOND, bar, clock
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
 
 
-class FleetScreen:
+class FleetScreen(Display):
     """A live display of what each node measures. It is erased at the end."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
-        self.console = console
-        self.now = now
+        super().__init__(console, now)
         self.ended = 0
         self.total: int | None = None
-        self._began = now()
         self._rows: list[NodeRow] = []
-        self._live = Live(
-            get_renderable=self.view,
-            console=console,
-            refresh_per_second=REDRAWS_PER_SECOND,
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._waiting: Sequence[str] = ()
 
     def on_node(self, name: str) -> Observer:
         """Return the observer of a node's runs, which has a row."""
@@ -55,8 +37,12 @@ class FleetScreen:
         """Print a message about the fleet."""
         self.console.print(Text(f"fleet: {text}", "yellow"))
 
+    def waiting(self, messages: Sequence[str]) -> None:
+        """Show messages about runs that wait, as long as they do."""
+        self._waiting = messages
+
     def view(self) -> Table:
-        """Return the table to display: all runs, and each node's."""
+        """Return the table to display: all runs, each node's, and what waits."""
         table = Table.grid(padding=(0, 2))
         for _ in range(2):
             table.add_column(no_wrap=True, overflow="ellipsis")
@@ -65,6 +51,8 @@ class FleetScreen:
         table.add_row("all runs", bar(BAR_WIDTH, self.ended, self.total, text))
         for row in list(self._rows):
             table.add_row(Text(row.node), row.view())
+        for message in self._waiting:
+            table.add_row(Text("waiting", "yellow"), Text(message))
         return table
 
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Self
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from llmbench.cli.display import BAR_WIDTH, Display, bar, clock
 from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import again, ending, name
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
 
-REDRAWS_PER_SECOND = 1  # each takes milliseconds of CPU time that the measurement needs
-BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin leaves room for ^C
+LABEL_WIDTH, MARGIN = 32, 3  # the margin leaves room for ^C
 TEXT_WIDTH = 38  # after a bar, such as `0 of 12, 0:01:10 elapsed, ETA 0:12:20`
 SILENT_SECONDS = 5.0
 
 
-class Screen:
+class Screen(Display):
     """A live display of progress, metrics and resource usage.
 
     ``str(machine)`` is the machine's current resource usage. The display is erased at the end; one
@@ -36,33 +32,18 @@ class Screen:
     def __init__(
         self, console: Console, machine: object, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console = console
+        super().__init__(console, now)
         self._machine = machine
-        self._now = now
-        self._began = self._last_event = now()
+        self._last_event = self._began
         self._pace = Pace()
         self._metrics = LiveMetrics()
         self._name = self._stage = self._side = ""
         self._index = 1
         self._total: int | None = None
-        self._live = Live(
-            get_renderable=self.view,
-            console=console,
-            refresh_per_second=REDRAWS_PER_SECOND,
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
         """Show a new run, and reset the metrics."""
-        self._last_event = self._now()
+        self._last_event = self.now()
         self._name, self._stage, self._side = name(planned, side), "", side
         self._index, self._total = index, total
         self._metrics = LiveMetrics()
@@ -70,33 +51,33 @@ class Screen:
 
     def stage(self, text: str) -> None:
         """Show the run's current stage."""
-        self._last_event = self._now()
+        self._last_event = self.now()
         self._stage = text
         if text == "measuring":
             self._pace.measuring = self._last_event
 
     def progress(self, progress: Progress) -> None:
         """Update the metrics and progress bars."""
-        self._last_event = self._now()
+        self._last_event = self.now()
         self._metrics.add(progress)
 
     def discarded(self, run: Run) -> None:
         """Print why the run is measured again, and reset the metrics."""
-        self._last_event = self._now()
-        self._console.print(Text(f"{name(run, self._side)}: {again(run)}", "yellow"))
+        self._last_event = self.now()
+        self.console.print(Text(f"{name(run, self._side)}: {again(run)}", "yellow"))
         self._stage, self._metrics, self._pace.measuring = "", LiveMetrics(), None
 
     def ended(self, run: Run) -> None:
         """Print a line for the finished run."""
-        self._pace.end(self._now(), succeeded=not run.failure)
-        line = f"{name(run, self._side)}: {ending(run, self._now() - self._pace.began)}"
-        self._console.print(Text(line, "red" if run.failure else ""))
+        self._pace.end(self.now(), succeeded=not run.failure)
+        line = f"{name(run, self._side)}: {ending(run, self.now() - self._pace.began)}"
+        self.console.print(Text(line, "red" if run.failure else ""))
 
     # -- what is shown -----------------------------------------------------------------------------
 
     def view(self) -> Table:
         """Return the table to display: progress bars, live metrics and resource usage."""
-        width, progress = self._console.width, self._metrics.progress
+        width, progress = self.console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
         room = width - label - MARGIN - 2
         bar_width = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - 2))
@@ -112,13 +93,13 @@ class Screen:
         return table
 
     def _runs(self) -> str:
-        now, of = self._now(), f" of {self._total}" if self._total else ""
+        now, of = self.now(), f" of {self._total}" if self._total else ""
         remaining = self._pace.remaining(now, self._metrics.progress)
         eta = "" if remaining is None else f", ETA {clock(remaining)}"
         return f"{self._index - 1}{of}, {clock(now - self._began)} elapsed{eta}"
 
     def _requests(self) -> str:
-        progress, silent = self._metrics.progress, self._now() - self._last_event
+        progress, silent = self._metrics.progress, self.now() - self._last_event
         if not progress.completed:
             return self._stage
         of = f" of {progress.total:,}" if progress.total else ""
@@ -138,17 +119,5 @@ class Screen:
         }
 
 
-def bar(width: int, completed: int, total: int | None, text: str) -> Text:
-    """Return a progress bar of ``width`` cells, and the text after it."""
-    filled = round(width * min(1.0, completed / total)) if total else 0
-    gap = "  " if width else ""
-    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), gap, text)
-
-
 def _percentiles(values: Reservoir) -> str:
     return f"{values} (n = {values.seen:,})" if values.seen else "—"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as ``h:mm:ss``."""
-    return str(timedelta(seconds=round(seconds)))

@@ -44,16 +44,15 @@ class Backlog:
                 self._changed.wait()
             return None
 
-    def wants(self, node: Node, place: Place) -> bool:
-        """Return whether a run of this place waits."""
+    def next_run(self, node: Node, place: Place) -> PlannedRun | None:
+        """Return the first waiting run of a place, or None."""
         with self._changed:
-            return not self._is_stopped and self._first(self._of(node, place)) is not None
+            return self._next_run(node, place)
 
     def take(self, node: Node, place: Place) -> tuple[PlannedRun, int] | None:
         """Return the first run of a place and its number among those begun, or None."""
         with self._changed:
-            planned = None if self._is_stopped else self._first(self._of(node, place))
-            if planned is None:
+            if (planned := self._next_run(node, place)) is None:
                 return None
             self._waiting.remove(planned)
             self.in_progress[planned.name] = planned, node
@@ -107,9 +106,10 @@ class Backlog:
     def _is_over(self) -> bool:
         return self._is_stopped or not (self._waiting or self.in_progress)
 
-    @staticmethod
-    def _of(node: Node, place: Place) -> Callable[[PlannedRun], bool]:
-        return lambda run: can_hold(node, run.case) and place_of(run, node) == place
+    def _next_run(self, node: Node, place: Place) -> PlannedRun | None:
+        if self._is_stopped:
+            return None
+        return self._first(lambda run: can_hold(node, run.case) and place_of(run, node) == place)
 
     def _first(self, is_suitable: Callable[[PlannedRun], bool]) -> PlannedRun | None:
         return next((planned for planned in self._waiting if is_suitable(planned)), None)

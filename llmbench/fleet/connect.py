@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ import llmbench
 from llmbench import __version__
 from llmbench.errors import InputError, MissingExtraError, one_line
 from llmbench.fleet.grpc_answer import why_silent
-from llmbench.fleet.nodes import Node, describe, nodes_of
+from llmbench.fleet.nodes import Node, describe, name_of, nodes_of
 
 LOCAL, AUTO = "local", "auto"
 CLIENT = "ray://"  # Ray's protocol for drivers that are on no node
@@ -44,20 +44,33 @@ class Cluster:
 
     address: str
     head: tuple[str, int] | None
-    _described: dict[str, dict[str, str]] = field(default_factory=dict)
+    _cpu_models: dict[str, str] = field(default_factory=dict)  # by node id
+    _left_out: set[str] = field(default_factory=set)
 
-    def nodes(self) -> list[Node]:
+    def nodes(self, remark: Callable[[str], None] | None = None) -> list[Node]:
         """Return the nodes that are alive, by name.
 
-        Raises InputError if a node cannot run llmbench, or has another version of it.
+        Raises InputError if a new one cannot run llmbench, or has another version of it. With
+        ``remark``, the reason is a remark instead, and the node is left out from then on.
         """
         ray = _ray()
         entries = ray.nodes()
-        new = [e for e in entries if e["Alive"] and e["NodeID"] not in self._described]
-        self._described.update(_descriptions(ray, self.address, new))
-        models = {node_id: known["cpu_model"] for node_id, known in self._described.items()}
-        known = [entry for entry in entries if entry["NodeID"] in self._described]
-        return nodes_of(known, models)
+        for entry, answer in _asked(ray, [e for e in entries if self._is_new(e)]):
+            try:
+                if description := _described(ray, answer):
+                    self._cpu_models[entry["NodeID"]] = description["cpu_model"]
+            except InputError as error:
+                where = f"node {name_of(entry)}"
+                if remark is None:
+                    raise InputError(f"--ray {self.address}: {where}: {error}") from None
+                self._left_out.add(entry["NodeID"])
+                remark(f"{where} is left out: {error}, and start Ray on it again")
+        return nodes_of((e for e in entries if e["NodeID"] in self._cpu_models), self._cpu_models)
+
+    def _is_new(self, entry: dict[str, Any]) -> bool:
+        node_id = entry["NodeID"]
+        is_known = node_id in self._cpu_models or node_id in self._left_out
+        return entry["Alive"] and not is_known
 
     def is_lost(self) -> bool:
         """Return whether what answers for the cluster no longer does."""
@@ -90,11 +103,13 @@ def connected(address: str, *, verbose: bool = False) -> Iterator[Cluster]:
         raise InputError(
             f"--ray {where}: {reason}; check the address and that the cluster runs (`ray status`)"
         )
-    with tempfile.TemporaryDirectory(prefix="llmbench-") as folder, _handlers_kept():
-        shipped = {"py_modules": _shipped(Path(folder)), "excludes": EXCLUDED} if target else None
-        _start(ray, address, target[0] if target else None, shipped, verbose=verbose)
-    cluster = Cluster(address, target[1] if target else None)
     try:
+        with tempfile.TemporaryDirectory(prefix="llmbench-") as folder, _handlers_kept():
+            shipped = (
+                {"py_modules": _shipped(Path(folder)), "excludes": EXCLUDED} if target else None
+            )
+            _start(ray, address, target[0] if target else None, shipped, verbose=verbose)
+        cluster = Cluster(address, target[1] if target else None)
         cluster.nodes()  # checks them
         yield cluster
     finally:
@@ -207,51 +222,44 @@ def _handlers_kept() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _descriptions(
-    ray: ModuleType, address: str, entries: list[dict[str, Any]]
-) -> dict[str, dict[str, str]]:
-    """Return what nodes say about themselves, by id; without those that were lost meanwhile.
-
-    Raises InputError if one cannot import this llmbench, or has another version.
-    """
+def _asked(ray: ModuleType, entries: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Any]]:
+    """Ask nodes, all at once, to describe themselves; return their entries and pending answers."""
     task = ray.remote(describe)
-    asked = {
-        entry["NodeID"]: task.options(**on(entry["NodeID"]), max_retries=0).remote()
-        for entry in entries
-    }
-    answers: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        host = entry["NodeManagerHostname"]
-        answer = _answer(ray, asked[entry["NodeID"]], f"--ray {address}: node {host}")
-        if answer is not None:
-            answers[entry["NodeID"]] = _checked(answer, f"--ray {address}: node {host}")
-    return answers
+    options = (on(entry["NodeID"]) for entry in entries)
+    answers = [task.options(**each, max_retries=0).remote() for each in options]
+    return list(zip(entries, answers, strict=True))
 
 
-def _answer(ray: ModuleType, asked: Any, where: str) -> dict[str, str] | None:
+def _described(ray: ModuleType, answer: Any) -> dict[str, str] | None:
+    """Return what a node says about itself; None if it was lost meanwhile.
+
+    Raises InputError if it cannot import this llmbench, or has another version.
+    """
     errors = ray.exceptions
     try:
-        answer: dict[str, str] = ray.get(asked, timeout=START_SECONDS)
+        description: dict[str, str] = ray.get(answer, timeout=START_SECONDS)
     except (errors.NodeDiedError, errors.WorkerCrashedError, errors.TaskUnschedulableError):
-        return None  # it was lost
+        return None
     except errors.GetTimeoutError:
-        message = f"{where}: started no process within {START_SECONDS:g} s; see Ray's logs there"
-        raise InputError(message) from None
-    except errors.RayError as error:
-        cause = one_line(str(getattr(error, "cause", None) or error), 600)
         raise InputError(
-            f"{where}: cannot import llmbench: {cause}; install it there, with all that it needs: "
+            f"started no process within {START_SECONDS:g} s; see Ray's logs there"
+        ) from None
+    except errors.RayError as error:
+        traceback = str(getattr(error, "cause", None) or error).strip()
+        cause = one_line(traceback.rpartition("\n")[-1], 600)
+        raise InputError(
+            f"cannot import llmbench: {cause}; install there what it needs: "
             f"pip install llmbench=={__version__}"
         ) from None
-    return answer
+    return _checked(description)
 
 
-def _checked(answer: dict[str, str], where: str) -> dict[str, str]:
-    """Return a node's answer; raises InputError if its versions differ from those here."""
+def _checked(description: dict[str, str]) -> dict[str, str]:
+    """Return what a node says about itself; raises InputError if its versions are others."""
     here = {"llmbench": __version__, "python": platform.python_version()}
     for name, version in here.items():
-        if answer[name] != version:
+        if description[name] != version:
             raise InputError(
-                f"{where}: has {name} {answer[name]}, and this process {version}; use one version"
+                f"has {name} {description[name]}, and this process {version}; use one version"
             )
-    return answer
+    return description

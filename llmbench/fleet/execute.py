@@ -16,6 +16,7 @@ from llmbench.fleet.backlog import MAX_ATTEMPTS, Backlog, Place
 from llmbench.fleet.connect import Cluster
 from llmbench.fleet.launcher import NodeLauncher, NodeLostError, claimed
 from llmbench.fleet.nodes import Node
+from llmbench.fleet.waiting import Waiting
 from llmbench.runs import store
 from llmbench.runs.run import Failure, PlannedRun, Run
 from llmbench.runs.run_set import RunSet
@@ -34,6 +35,9 @@ class FleetObserver(Protocol):
 
     def remark(self, text: str) -> None:
         """Called with a message about the fleet, such as a node that was lost."""
+
+    def waiting(self, messages: Sequence[str]) -> None:
+        """Called about every second with messages about the runs that wait for others' work."""
 
 
 class ClusterLostError(MeasurementError):
@@ -76,6 +80,7 @@ class _Fleet:
         self._answered = time.monotonic()
         self._look: Future[list[Node]] | None = None
         self.backlog = Backlog(self._missing)
+        self._waiting = Waiting(self.backlog)
 
     def run(self, pool: ThreadPoolExecutor, nodes: Sequence[Node]) -> None:
         """Serve all nodes, also those that join later, until all runs are finished."""
@@ -87,11 +92,12 @@ class _Fleet:
             for thread in ended:
                 thread.result()  # raises its error
             self._check_head()
+            self._observer.waiting(self._waiting.messages())
             nodes = self._looked(pool) or nodes
 
     def _looked(self, pool: ThreadPoolExecutor) -> list[Node]:
         """Return the nodes if Ray has listed them, which takes a minute without a head."""
-        self._look = self._look or pool.submit(self._cluster.nodes)
+        self._look = self._look or pool.submit(self._cluster.nodes, self._observer.remark)
         if not self._look.done():
             return []
         nodes, self._look = self._look.result(), None
@@ -128,12 +134,10 @@ class _Fleet:
                     return
 
     def _measure_one(self, node: Node, place: Place, observer: Observer) -> None:
-        claim, gpus = place
-        wanted = lambda: self.backlog.wants(node, place)  # noqa: E731 (a closure of one line)
-        stopped = lambda: self.backlog.is_stopped  # noqa: E731 (the same)
-        with claimed(node, claim, gpus, wanted, stopped) as launcher:
-            taken = launcher and self.backlog.take(node, place)
-            if launcher and taken:
+        with claimed(node, *place, lambda: self.backlog.is_stopped) as launcher:
+            with self._waiting.added(node, place):
+                is_granted = launcher.is_granted(lambda: bool(self.backlog.next_run(node, place)))
+            if is_granted and (taken := self.backlog.take(node, place)):
                 planned, number = taken
                 observer.began(planned, number, self.backlog.total, node.name)
                 self._measure(planned, launcher, observer)

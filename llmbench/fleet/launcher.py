@@ -57,34 +57,19 @@ def lost_nodes_explained(node: Node) -> Iterator[None]:
 
 @contextmanager
 def claimed(
-    node: Node,
-    claim: Claim,
-    gpus: int | None,
-    is_wanted: Callable[[], bool],
-    is_stopped: Callable[[], bool],
-) -> Iterator[NodeLauncher | None]:
-    """Claim a part of a node within the context, as soon as others have released it.
+    node: Node, claim: Claim, gpus: int | None, is_stopped: Callable[[], bool]
+) -> Iterator[NodeLauncher]:
+    """Claim a part of a node within the context; jobs there end once ``is_stopped``.
 
-    Yields None if it ``is_wanted`` no more before. Jobs end once ``is_stopped``. Raises
-    NodeLostError if the node is lost.
+    Raises NodeLostError if the node is lost.
     """
     options = on(node.id, **claim.as_options(), max_concurrency=THREADS)
     with lost_nodes_explained(node):
         actor: Any = ray.remote(NodeWorker).options(**options).remote(int(claim.cpus), gpus)
     try:
-        is_ready = _is_ready(node, actor, is_wanted)
-        yield NodeLauncher(node, actor, is_stopped) if is_ready else None
+        yield NodeLauncher(node, actor, is_stopped)
     finally:
         ray.kill(actor)  # its worker ends with it
-
-
-def _is_ready(node: Node, actor: Any, is_wanted: Callable[[], bool]) -> bool:
-    answer = actor.ready.remote()
-    while is_wanted():
-        with lost_nodes_explained(node):
-            if ray.wait([answer], timeout=POLL_SECONDS)[0]:
-                return bool(ray.get(answer))
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,18 @@ class NodeLauncher:
     node: Node
     actor: Any
     is_stopped: Callable[[], bool]
+
+    def is_granted(self, is_wanted: Callable[[], bool]) -> bool:
+        """Wait until the claim is granted; return False once it is no longer wanted.
+
+        Raises NodeLostError if the node is lost meanwhile.
+        """
+        answer = self.actor.ready.remote()
+        with lost_nodes_explained(self.node):
+            while is_wanted():
+                if ray.wait([answer], timeout=POLL_SECONDS)[0]:
+                    return bool(ray.get(answer))
+        return False
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
         """Run a job on the node and store what it measured, as `Installation.launch` does here.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from llmbench.campaign.job import Job
 from llmbench.campaign.process import THIS, WORKER
+from llmbench.fleet import run_folders
 from llmbench.loads.progress import Progress
 
 THREADS = 3  # for a run, the events of it, and another call
@@ -28,7 +28,8 @@ class NodeWorker:
     """
 
     def __init__(self, cpus: int, gpus: int | None) -> None:
-        self._folder = Path()
+        run_folders.remove_orphans()
+        self._folder, self._lock = Path(), -1
         self._events: SimpleQueue[dict[str, Any]] = SimpleQueue()
         if gpus is not None:
             claimed = os.environ.get(GPUS, "").split(",")
@@ -51,7 +52,7 @@ class NodeWorker:
         os.environ.update(variables)
         if Path(folder).is_dir():
             os.chdir(folder)
-        self._folder = Path(tempfile.mkdtemp(prefix="llmbench-run-"))
+        self._folder, self._lock = run_folders.created()
         job = Job.read({**message, "folder": str(self._folder)})
         failure = THIS.launch(WORKER, job, timeout, self)
         return asdict(failure) if failure else None
@@ -89,3 +90,4 @@ class NodeWorker:
     def remove(self) -> None:
         """Remove the files of the last job."""
         shutil.rmtree(self._folder)
+        os.close(self._lock)

@@ -40,7 +40,7 @@ class Node:
         return self.resources.get("CPU", 0.0)
 
     def __str__(self) -> str:
-        parts = [f"{key} {_amount(key, value)}" for key, value in sorted(self.resources.items())]
+        parts = [f"{key} {shown(key, value)}" for key, value in sorted(self.resources.items())]
         return f"{self.name} ({', '.join([self.kind, *parts])})"
 
     def as_fact(self) -> dict[str, Any]:
@@ -48,7 +48,8 @@ class Node:
         return {"name": self.name, "kind": self.kind, "resources": dict(self.resources)}
 
 
-def _amount(resource: str, value: float) -> str:
+def shown(resource: str, value: float) -> str:
+    """Return an amount of one of Ray's resources, for display."""
     return format_bytes(value) if resource == "memory" else f"{value:g}"
 
 
@@ -68,8 +69,8 @@ def nodes_of(entries: Iterable[Mapping[str, Any]], cpu_models: Mapping[str, str]
     ``cpu_models`` are by node id. Nodes of one name also have the beginning of their id in it.
     """
     alive = [entry for entry in entries if entry["Alive"]]
-    counts = Counter(_name(entry) for entry in alive)
-    nodes = [_node(entry, cpu_models, is_ambiguous=counts[_name(entry)] > 1) for entry in alive]
+    counts = Counter(name_of(entry) for entry in alive)
+    nodes = [_node(entry, cpu_models, is_ambiguous=counts[name_of(entry)] > 1) for entry in alive]
     return sorted(nodes, key=lambda node: (node.name, node.id))
 
 
@@ -79,14 +80,14 @@ def _node(entry: Mapping[str, Any], cpu_models: Mapping[str, str], *, is_ambiguo
     kind = labels.get(KIND_LABEL) or accelerator or cpu_models.get(node_id) or "unknown"
     return Node(
         id=node_id,
-        name=f"{_name(entry)}-{node_id[:6]}" if is_ambiguous else _name(entry),
+        name=f"{name_of(entry)}-{node_id[:6]}" if is_ambiguous else name_of(entry),
         kind=kind,
         accelerator=accelerator,
         resources={k: v for k, v in entry["Resources"].items() if not k.startswith(INTERNAL)},
     )
 
 
-def _name(entry: Mapping[str, Any]) -> str:
+def name_of(entry: Mapping[str, Any]) -> str:
     """Return the name that the node was given, else that of its host."""
     given: str = entry.get("NodeName") or ""
     host: str = entry.get("NodeManagerHostname") or entry["NodeManagerAddress"]

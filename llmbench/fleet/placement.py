@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmbench.errors import InputError
-from llmbench.fleet.nodes import Node
+from llmbench.fleet.nodes import Node, shown
 from llmbench.scenario.cases import Case, case_name
 from llmbench.scenario.resources import ResourcesOptions
 from llmbench.units import format_bytes
@@ -23,6 +23,15 @@ class Claim:
     gpus: float = 0.0
     memory: int = 0
     custom: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What is claimed, by Ray's name of the resource."""
+        named = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory, **self.custom}
+        return {name: amount for name, amount in named.items() if amount}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {shown(name, amount)}" for name, amount in self.amounts.items())
 
     def as_options(self) -> dict[str, object]:
         """Return the claim as Ray's options of an actor."""
@@ -73,8 +82,7 @@ def most_at_once(node: Node, cases: Iterable[Case]) -> int:
 
 
 def _fitting(claim: Claim, node: Node) -> int:
-    needed = {"CPU": claim.cpus, "GPU": claim.gpus, "memory": claim.memory, **claim.custom}
-    return min(int(node.resources[key] / part) for key, part in needed.items() if part)
+    return min(int(node.resources[name] / amount) for name, amount in claim.amounts.items())
 
 
 def check(cases: Iterable[Case], nodes: Sequence[Node]) -> None:

@@ -20,10 +20,15 @@ class ResourcesOptions(plugins.Options):
     """
 
     cpu: int | None = Field(
-        default=None, ge=1, le=MAX_DEVICES, description="fewest CPUs; with `share`, its CPUs"
+        default=None,
+        strict=True,
+        ge=1,
+        le=MAX_DEVICES,
+        description="fewest CPUs; with `share`, its CPUs",
     )
     gpu: int | None = Field(
         default=None,
+        strict=True,
         ge=0,
         le=MAX_DEVICES,
         description="number of GPUs that it sees (default: all of the node; with `share`, none)",

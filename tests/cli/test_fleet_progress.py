@@ -7,7 +7,7 @@ from io import StringIO
 from fleet_nodes import case
 from rich.console import Console
 
-from llmbench.cli.fleet_progress import FleetLines
+from llmbench.cli.fleet_progress import WAITING_SECONDS, FleetLines
 from llmbench.cli.fleet_screen import FleetScreen
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import PlannedRun
@@ -40,3 +40,28 @@ def test_the_live_display_has_a_row_per_node() -> None:
     assert rows[1].endswith("5 of 20 requests, measuring, fake, repeat 1")
     assert rows[2].startswith("dog ")
     assert rows[2].endswith("idle")
+
+
+def test_lines_about_runs_that_wait_are_printed_at_long_intervals() -> None:
+    out, now = StringIO(), 0.0
+    fleet = FleetLines(out, lambda: now)
+    for moment in (0.0, 1.0, WAITING_SECONDS - 1, WAITING_SECONDS, WAITING_SECONDS + 1):
+        now = moment
+        fleet.waiting([f"it has waited for {moment:g} s"])
+    now = 9 * WAITING_SECONDS
+    fleet.waiting([])
+    assert out.getvalue().splitlines() == [
+        "fleet: it has waited for 0 s",
+        f"fleet: it has waited for {WAITING_SECONDS:g} s",
+    ]
+
+
+def test_the_live_display_shows_what_waits_as_long_as_it_does() -> None:
+    console = Console(file=StringIO(), width=120, record=True)
+    fleet = FleetScreen(console, lambda: 0.0)
+    fleet.waiting(["fake, repeat 1 has waited"])
+    console.print(fleet.view())
+    fleet.waiting([])
+    console.print(fleet.view())
+    rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert [row for row in rows if "wait" in row] == ["waiting fake, repeat 1 has waited"]

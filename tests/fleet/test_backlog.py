@@ -25,9 +25,9 @@ def test_a_place_is_unwanted_once_other_nodes_have_taken_its_runs() -> None:
     place = backlog.next_place(BIG)
     assert waiting
     assert place
-    assert backlog.wants(SMALL, waiting)
+    assert backlog.next_run(SMALL, waiting) == ANYWHERE[0]
     assert backlog.take(BIG, place)
-    assert not backlog.wants(SMALL, waiting)
+    assert backlog.next_run(SMALL, waiting) is None
     assert backlog.take(SMALL, waiting) is None
 
 
@@ -56,5 +56,5 @@ def test_a_stopped_backlog_hands_out_nothing() -> None:
     place = place_of(ANYWHERE[0], SMALL)
     backlog.stop()
     assert backlog.take(SMALL, place) is None
-    assert not backlog.wants(SMALL, place)
+    assert backlog.next_run(SMALL, place) is None
     assert backlog.next_place(SMALL) is None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,46 @@ def test_the_nodes_of_a_cluster_have_names_kinds_and_resources(cluster_address: 
     assert nodes["head"].cpus == 0
 
 
+WITHOUT_PYDANTIC = """\
+import sys
+if any("default_worker" in word for word in sys.orig_argv):  # Ray's agents need it
+    sys.modules["pydantic"] = None
+"""
+
+
+@pytest.fixture
+def bare_node(ray_cluster: Any, tmp_path: Path) -> Iterator[Path]:
+    """A node named owl, without the packages that llmbench needs."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_PYDANTIC, "utf-8")
+    node = ray_cluster.add_node(node_name="owl", env_vars={"PYTHONPATH": str(tmp_path)})
+    yield tmp_path
+    ray_cluster.remove_node(node)
+
+
+def test_a_node_that_joins_without_llmbench_is_left_out_with_one_remark(
+    cluster_address: str, request: pytest.FixtureRequest
+) -> None:
+    remarks: list[str] = []
+    with connected(cluster_address) as cluster:
+        before = cluster.nodes()
+        request.getfixturevalue("bare_node")
+        assert [cluster.nodes(remarks.append) for _ in range(2)] == [before, before]
+    assert remarks == [(
+        "node owl is left out: cannot import llmbench: ModuleNotFoundError: import of pydantic "
+        "halted; None in sys.modules; install there what it needs: "
+        f"pip install llmbench=={__version__}, and start Ray on it again"
+    )]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_node_without_llmbench_is_refused_at_the_start(
+    cluster_address: str, bare_node: Path
+) -> None:
+    assert bare_node.is_dir()
+    message = refusal(cluster_address)
+    assert message.startswith(f"--ray {cluster_address}: node owl: cannot import llmbench: ")
+
+
 @pytest.mark.slow
 def test_auto_is_the_cluster_of_the_environment(
     cluster_address: str, monkeypatch: pytest.MonkeyPatch
@@ -56,9 +97,9 @@ def test_another_version_of_ray_is_refused(
 def test_another_version_of_llmbench_on_a_node_is_refused() -> None:
     answer = {"llmbench": "0.1.0", "python": platform.python_version(), "cpu_model": ""}
     with pytest.raises(InputError) as error:
-        connect._checked(answer, "--ray auto: node ant")
+        connect._checked(answer)
     assert str(error.value) == (
-        f"--ray auto: node ant: has llmbench 0.1.0, and this process {__version__}; use one version"
+        f"has llmbench 0.1.0, and this process {__version__}; use one version"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -16,9 +16,11 @@ from llmbench.campaign import execute as here
 from llmbench.campaign import plan
 from llmbench.campaign.observer import Observer, SilentObserver
 from llmbench.errors import InputError
-from llmbench.fleet import placement
+from llmbench.fleet import placement, waiting
 from llmbench.fleet.connect import Cluster, connected
 from llmbench.fleet.execute import run_all
+from llmbench.fleet.launcher import claimed
+from llmbench.fleet.placement import Claim
 from llmbench.runs import store
 from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.run_set import RunSet
@@ -42,6 +44,8 @@ class Watching(SilentObserver):
     def __init__(self) -> None:
         self.ends: list[tuple[str, str]] = []
         self.remarks: list[str] = []
+        self.waits: list[str] = []
+        self.has_waited = threading.Event()
         self.is_measuring = threading.Event()
         self.measuring_on = ""
 
@@ -50,6 +54,11 @@ class Watching(SilentObserver):
 
     def remark(self, text: str) -> None:
         self.remarks.append(text)
+
+    def waiting(self, messages: Sequence[str]) -> None:
+        self.waits = list(messages)
+        if messages:
+            self.has_waited.set()
 
 
 class _OnNode(SilentObserver):
@@ -129,6 +138,26 @@ def test_resources_that_no_node_has_are_an_error_before_a_folder_is_made(
 def test_each_without_a_fleet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`each` needs a fleet: `llmbench run --ray ADDRESS`"):
         begin(tmp_path, None, "nodes=each")
+
+
+def test_a_run_that_waits_for_other_users_of_ray_is_reported_until_it_begins(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.5)
+    (cat,) = (node for node in cluster.nodes() if node.name == "cat")
+    begun = begin(tmp_path, cluster, "repeats=1", "resources={gpu: 1}")
+    watching = Watching()
+    with ThreadPoolExecutor() as pool:
+        with claimed(cat, Claim(1.0), None, lambda: False) as other:
+            assert other.is_granted(lambda: True)
+            running = pool.submit(run_all, begun, cluster, watching)
+            assert watching.has_waited.wait(60)
+            (message,) = watching.waits
+        (run,) = running.result().runs
+    assert message.startswith("fake, repeat 1 has waited since ")
+    assert "for CPU 4, GPU 2 on cat, in use" in message
+    assert run.failure is None
+    assert watching.waits == []
 
 
 @pytest.mark.slow

@@ -58,6 +58,12 @@ def test_sharing_needs_a_number_of_cpus() -> None:
         ResourcesOptions(share=True)
 
 
+@pytest.mark.parametrize("key", ["cpu", "gpu"])
+def test_a_number_of_devices_is_a_whole_number(key: str) -> None:
+    with pytest.raises(ValidationError, match="valid integer"):
+        ResourcesOptions.model_validate({key: True})
+
+
 def test_a_case_that_no_node_can_hold_is_an_error_with_what_each_node_has() -> None:
     with pytest.raises(InputError) as error:
         placement.check([case({"gpu": 4, "accelerator": "B200"})], [SMALL, BIG])

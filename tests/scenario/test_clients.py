@@ -34,6 +34,8 @@ def refusal(tmp_path: Path, clients: str, kind: str = "endpoint") -> str:
     [
         ("0", ": must be greater than or equal to 1, found 0"),
         ("many", ": must be a whole number, found 'many'"),
+        ("true", ": must be a whole number, found True"),
+        ("{ray: true}", ".ray: must be a whole number, found True"),
         ("{ray: 0}", ".ray: must be greater than or equal to 1, found 0"),
         ("{address: auto}", ".ray: is required and missing"),
         ("{ray: 4, adress: auto}", ".adress: no such key; did you mean 'address'?"),

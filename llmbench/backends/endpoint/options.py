@@ -50,7 +50,7 @@ Urls = Annotated[str | list[str], BeforeValidator(_urls)]
 class RayClients(plugins.Options):
     """``{ray: 4, address: auto}``: clients on the nodes of a Ray cluster."""
 
-    ray: int = Field(ge=1, le=256, description="number of clients, spread over the nodes")
+    ray: int = Field(strict=True, ge=1, le=256, description="number of clients, spread over the nodes")
     address: str = Field(
         default="auto",
         min_length=1,
@@ -62,7 +62,7 @@ def _form_of_clients(given: Any) -> str:
     return CLIENTS[isinstance(given, dict | RayClients)]
 
 
-LocalClients = Annotated[int, Field(ge=1, le=64)]
+LocalClients = Annotated[int, Field(strict=True, ge=1, le=64)]
 Clients = Annotated[
     Annotated[LocalClients, Tag(CLIENTS[False])] | Annotated[RayClients, Tag(CLIENTS[True])],
     Discriminator(_form_of_clients),
