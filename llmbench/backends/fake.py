@@ -14,6 +14,7 @@ from llmbench import plugins
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.engine.engine import Engine
 from llmbench.engine.step_log import StepLog
+from llmbench.engine.timed_runner import TimedRunner
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
@@ -51,52 +52,28 @@ class FakeOptions(plugins.Options):
 
 
 @dataclass(slots=True)
-class _SimulatedRunner:
-    """A model runner that only advances the clock; its tokens are consecutive numbers."""
+class _SimulatedRunner(TimedRunner):
+    """A model runner that only advances the clock."""
 
     options: FakeOptions
     clock: Clock
     rng: np.random.Generator
     slowdown: float
-    last_token: int = 0
-
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        return self.prefill_batch([slot], [prompt])[0]
-
-    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
-        tokens = sum(map(len, prompts))
-        seconds = self.options.prefill + self.options.prefill_per_token * tokens
-        if self.options.service == "exponential":
-            seconds *= -float(np.log1p(-self.rng.random()))
-        self._pass(seconds)
-        return [self._token() for _ in slots]
 
     def prefill_chunks(
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
     ) -> list[int]:
         del starts  # what is cached takes no time
-        return self.prefill_batch(slots, chunks)
-
-    def computed_tokens(self, prompts: Sequence[int]) -> int:
-        return sum(prompts)
-
-    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> int:
-        del starts
-        return sum(chunks)
-
-    def copy_prefix(self, source: int, slot: int, length: int) -> None:
-        """Take no time."""
-
-    def exchange(self, first: int, second: int, length: int) -> None:
-        """Take no time."""
+        tokens = sum(map(len, chunks))
+        seconds = self.options.prefill + self.options.prefill_per_token * tokens
+        if self.options.service == "exponential":
+            seconds *= -float(np.log1p(-self.rng.random()))
+        self._pass(seconds)
+        return [self.next_token() for _ in slots]
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         self._pass(self.options.per_token + self.options.per_row * len(slots))
-        return [[self._token()] for _ in slots]
-
-    def _token(self) -> int:
-        self.last_token += 1
-        return self.last_token
+        return [[self.next_token()] for _ in slots]
 
     def _pass(self, seconds: float) -> None:
         """Advance the clock by a step's duration, plus the stalls that begin during the step."""

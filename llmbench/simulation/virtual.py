@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmbench.engine.timed_runner import TimedRunner
 from llmbench.loads.clock import VirtualClock
 from llmbench.simulation.draws import Draws, Factors
 from llmbench.simulation.step_times import StepModel
@@ -26,8 +27,8 @@ class LateClock(VirtualClock):
 
 
 @dataclass(slots=True)
-class ModeledRunner:
-    """A model runner that advances the clock by the time of each step; tokens are numbers.
+class ModeledRunner(TimedRunner):
+    """A model runner that advances the clock by the time of each step.
 
     ``cached`` has the number of tokens that each slot holds.
     """
@@ -36,19 +37,10 @@ class ModeledRunner:
     clock: LateClock
     factors: Factors
     slots: int
-    last_token: int = 0
     cached: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cached = [0] * self.slots
-
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Prefill one prompt."""
-        return self.prefill_chunks([slot], [prompt], [0])[0]
-
-    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
-        """Prefill several prompts in one step."""
-        return self.prefill_chunks(slots, prompts, [0] * len(slots))
 
     def prefill_chunks(
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], starts: Sequence[int]
@@ -60,22 +52,7 @@ class ModeledRunner:
         factors = self.factors.wake if self.clock.has_slept else self.factors.prefill
         self.clock.has_slept = False
         self.clock.advance(seconds * factors.next())
-        return [self._token() for _ in slots]
-
-    def computed_tokens(self, prompts: Sequence[int]) -> int:
-        """Return the tokens of a prefill step, which has no padding."""
-        return sum(prompts)
-
-    def computed_chunks(self, chunks: Sequence[int], starts: Sequence[int]) -> int:
-        """Return the tokens of a prefill step of chunks, which has no padding."""
-        del starts
-        return sum(chunks)
-
-    def copy_prefix(self, source: int, slot: int, length: int) -> None:
-        """Take no time."""
-
-    def exchange(self, first: int, second: int, length: int) -> None:
-        """Take no time."""
+        return [self.next_token() for _ in slots]
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Decode one token of each slot."""
@@ -85,8 +62,4 @@ class ModeledRunner:
             self.cached[slot] += 1
         seconds = self.model.decode_seconds(len(slots), depth)
         self.clock.advance(seconds * self.factors.decode.next())
-        return [[self._token()] for _ in slots]
-
-    def _token(self) -> int:
-        self.last_token += 1
-        return self.last_token
+        return [[self.next_token()] for _ in slots]

@@ -50,7 +50,9 @@ Urls = Annotated[str | list[str], BeforeValidator(_urls)]
 class RayClients(plugins.Options):
     """``{ray: 4, address: auto}``: clients on the nodes of a Ray cluster."""
 
-    ray: int = Field(strict=True, ge=1, le=256, description="number of clients, spread over the nodes")
+    ray: int = Field(
+        strict=True, ge=1, le=256, description="number of clients, spread over the nodes"
+    )
     address: str = Field(
         default="auto",
         min_length=1,
