@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from llmbench.scenario.schema import Scenario
 from llmbench.scenario.slo import Objective
 from llmbench.workloads.base import WORKLOADS, Workload
 
+CheckCases = Callable[[Sequence[Case], Mapping[str, str]], None]  # with the places of keys
 EARLY = 100  # requests whose lengths are checked before a worker starts
 
 
@@ -44,14 +45,24 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
     )
 
 
-def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
+def check_here(cases: Sequence[Case], places: Mapping[str, str]) -> None:
+    """Raise InputError if this machine lacks what a case needs, or a server refuses a request."""
+    check_cases(cases, places)
+    probe(cases, places)
+
+
+def begin(
+    source: Source,
+    folder: Path,
+    planned: tuple[PlannedRun, ...] | None = None,
+    check_cases: CheckCases = check_here,
+) -> RunSet:
     """Create a scenario's results folder with the plan ``planned``, by default all its runs.
 
-    Raises InputError if a model, an extra or a file is unavailable, a server refuses a first
-    request or the folder cannot be used.
+    ``check_cases`` checks the machines that measure them. Raises InputError if a model, an extra or
+    a file is unavailable there, a server refuses a first request or the folder cannot be used.
     """
-    check(source)
-    probe(source.cases, source.places)
+    check(source, check_cases)
     run_set = RunSet(
         **header(source, folder),
         origins=source.places,
@@ -74,11 +85,19 @@ def header(source: Source, folder: Path) -> dict[str, Any]:
     }
 
 
-def check(source: Source) -> None:
-    """Raise InputError if a model, an extra or a file that a scenario needs is unavailable.
+def check_cases(cases: Sequence[Case], places: Mapping[str, str]) -> None:
+    """Raise InputError if a model, an extra or a file that a case needs is unavailable.
 
-    The message begins with the place of the key in the scenario. Also raise it if the scenario
-    contains a secret of the environment.
+    The message begins with the place of the key in the scenario.
+    """
+    for case in cases:
+        _check(case, places)
+
+
+def check(source: Source, check_cases: CheckCases = check_cases) -> None:
+    """Raise InputError if a scenario contradicts itself, or lacks what ``check_cases`` checks.
+
+    Also raise it if the scenario contains a secret of the environment.
     """
     if name := find_secret("\n".join((source.text, *source.overrides))):
         raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
@@ -86,8 +105,10 @@ def check(source: Source) -> None:
         check_is_used(source.cases)
     reads = any(case.scenario.engine.queue.reads_priorities for case in source.cases)
     honored = {"priority"} if reads else set[str]()  # others of a sweep are compared with that case
-    for case in source.cases:
-        _check(case, source.places, honored)
+    with _located(source.places, "workload"):
+        for case in source.cases:
+            _check_routes(case, honored)
+    check_cases(source.cases, source.places)
 
 
 def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
@@ -105,7 +126,7 @@ def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
                 BACKENDS.part(case.backend_options).probe(scenario.model, routes)
 
 
-def _check(case: Case, places: Mapping[str, str], honored: Container[str]) -> None:
+def _check(case: Case, places: Mapping[str, str]) -> None:
     scenario = case.scenario
     if scenario.nodes == "each" and "node" not in case.point:
         with _located(places, "nodes"):
@@ -129,7 +150,6 @@ def _check(case: Case, places: Mapping[str, str], honored: Container[str]) -> No
         workload = WORKLOADS.part(scenario.workload)
         workload.check()
         _check_lengths(case, workload)
-        _check_routes(case, workload, honored)
         _check_constraints(case, workload)
     with _located(places, "engine"):
         check_queue(case, workload)
@@ -172,11 +192,11 @@ def _check_lengths(case: Case, workload: Workload) -> None:
     check_lengths(case, workload, seed, min(EARLY, total or EARLY))
 
 
-def _check_routes(case: Case, workload: Workload, honored: Container[str]) -> None:
+def _check_routes(case: Case, honored: Container[str]) -> None:
     """Raise InputError if requests of a class have what a local backend cannot honor."""
     if BACKENDS.find(case.backend).has_routes:
         return
-    for name, route in workload.routes.items():
+    for name, route in WORKLOADS.part(case.scenario.workload).routes.items():
         if not (others := [key for key in route.given if key not in honored]):
             continue
         keys = ", ".join(f"`{key}`" for key in others)

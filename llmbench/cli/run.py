@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from llmbench.cli import draft, interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
+    from llmbench.campaign.plan import CheckCases
     from llmbench.campaign.process import Relay
     from llmbench.runs.run import Run
     from llmbench.runs.run_set import RunSet
@@ -79,11 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
         return _show_plan(_source(arguments))
     with Relay() as relay:
         relay.start()  # the worker imports its modules while this process does
+        from llmbench.campaign import plan
         from llmbench.runs.arrow import leave_out_pandas
 
         leave_out_pandas()
-        folder = _begin(arguments, _source_here)
-        return _measure(folder, arguments, lambda begun: _run_here(begun, arguments, relay))
+        folder = _begin(arguments, _source_here, plan.check_here)
+        measure = lambda begun: _run_here(begun, arguments, relay)  # noqa: E731 (one line)
+        return _measure(folder, arguments, plan.probe, measure)
 
 
 def _source_here(arguments: argparse.Namespace) -> Source:
@@ -108,15 +112,17 @@ def _run_on_fleet(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             return _show_plan(placed(arguments))
         from llmbench.cli.fleet_progress import choose_fleet_observer
+        from llmbench.fleet.checks import check_cases
         from llmbench.fleet.execute import ClusterLostError, run_all
 
         def measure(run_set: RunSet) -> RunSet:
             with choose_fleet_observer(quiet=arguments.quiet) as observer:
                 return run_all(run_set, cluster, observer)
 
-        folder = _begin(arguments, placed)
+        check_on_nodes = partial(check_cases, cluster)
+        folder = _begin(arguments, placed, check_on_nodes)
         try:
-            return _measure(folder, arguments, measure)
+            return _measure(folder, arguments, check_on_nodes, measure)
         except ClusterLostError as error:
             how = _how_to_resume(folder, arguments.ray)
             print(f"llmbench: {error}: {how}", file=sys.stderr)
@@ -132,31 +138,36 @@ def _run_here(begun: RunSet, arguments: argparse.Namespace, relay: Relay) -> Run
 
 
 def _measure(
-    folder: Path, arguments: argparse.Namespace, measure: Callable[[RunSet], RunSet]
+    folder: Path,
+    arguments: argparse.Namespace,
+    check_cases: CheckCases,
+    measure: Callable[[RunSet], RunSet],
 ) -> int:
     """Measure the missing runs of a folder, write the report, and return the exit code."""
     with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder, arguments.ray)):
-        run_set = measure(_begun(folder, arguments))
+        run_set = measure(_begun(folder, arguments, check_cases))
         page = output.write_report(run_set)
         output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)
 
 
-def _begun(folder: Path, arguments: argparse.Namespace) -> RunSet:
-    """Return the run set of a locked folder; resumed, after a first request to its servers."""
-    from llmbench.campaign import plan
+def _begun(folder: Path, arguments: argparse.Namespace, check_cases: CheckCases) -> RunSet:
+    """Return the run set of a locked folder; resumed, after ``check_cases`` of what is missing."""
     from llmbench.runs import store
 
     run_set = store.resume(folder)
     if not arguments.ray and any("node" in planned.case.point for planned in run_set.missing):
         raise InputError(f"{folder}: its runs are for kinds of nodes; add --ray ADDRESS")
     if arguments.resume:
-        plan.probe((planned.case for planned in run_set.missing), run_set.origins)
+        missing = {planned.case.name: planned.case for planned in run_set.missing}
+        check_cases([*missing.values()], run_set.origins)
     return run_set
 
 
 def _begin(
-    arguments: argparse.Namespace, source_of: Callable[[argparse.Namespace], Source]
+    arguments: argparse.Namespace,
+    source_of: Callable[[argparse.Namespace], Source],
+    check_cases: CheckCases,
 ) -> Path:
     """Return the folder of the run set to measure, which is created unless resumed."""
     from llmbench.campaign import plan
@@ -169,7 +180,7 @@ def _begin(
         return store.read_plan(arguments.resume).folder
     source = source_of(arguments)
     folder = arguments.out or options.default_folder(source.scenario.name)
-    return plan.begin(source, folder).folder
+    return plan.begin(source, folder, check_cases=check_cases).folder
 
 
 def _source(arguments: argparse.Namespace) -> Source:

@@ -20,6 +20,16 @@ FOLDERS = ("runs", "logs")
 GPUS, OPENMP = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
 
+def adopt(variables: Mapping[str, str], folder: str) -> None:
+    """Take over what cases need of the fleet's process: environment variables, working directory.
+
+    The working directory changes to ``folder`` if the node has one of that name.
+    """
+    os.environ.update(variables)
+    if Path(folder).is_dir():
+        os.chdir(folder)
+
+
 class NodeWorker:
     """Measures runs on a node; dies with the fleet's process, and its worker with it.
 
@@ -46,12 +56,9 @@ class NodeWorker:
     ) -> dict[str, Any] | None:
         """Do a job for at most ``timeout`` seconds; return its failure, as a dictionary, or None.
 
-        ``variables`` are environment variables that the case names. The working directory is
-        ``folder``, if the node has one of that name.
+        ``variables`` and ``folder`` are those of `adopt`.
         """
-        os.environ.update(variables)
-        if Path(folder).is_dir():
-            os.chdir(folder)
+        adopt(variables, folder)
         self._folder, self._lock = run_folders.created()
         job = Job.read({**message, "folder": str(self._folder)})
         failure = THIS.launch(WORKER, job, timeout, self)
