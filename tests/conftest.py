@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,6 +65,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs from all tests but those marked ``gpu``: the others run on CPUs everywhere."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    gc.disable()  # until the tests are collected, which creates many objects and no garbage
+
+
+def pytest_collection_finish() -> None:
+    """Freeze all objects: a collection before each load would look through a million of them."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks

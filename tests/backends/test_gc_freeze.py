@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+
+import pytest
 
 from llmbench.backends import frozen_gc
+
+
+@pytest.fixture
+def unfrozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Unfreeze the objects of all tests for one of them, and collect no garbage among them."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def test_collections_within_the_context_are_listed() -> None:
@@ -13,8 +25,8 @@ def test_collections_within_the_context_are_listed() -> None:
     assert len(collections) >= 1
 
 
+@pytest.mark.usefixtures("unfrozen")
 def test_objects_stay_frozen_until_the_outer_context_ends() -> None:
-    gc.unfreeze()  # other libraries freeze objects, too
     with frozen_gc():
         with frozen_gc():
             pass
