@@ -111,7 +111,10 @@ def _run_shared(session: nox.Session, *command: str, **environment: str) -> None
         external=True,
     )
     path = os.pathsep.join([str(SHARED.absolute() / "bin"), os.environ.get("PATH", "")])
-    session.run(python, "-m", *command, external=True, env={"PATH": path, **environment})
+    # the tests start hundreds of processes: each would compile all modules again
+    cached = {"PYTHONDONTWRITEBYTECODE": ""}
+    variables = {"PATH": path, **cached, **environment}
+    session.run(python, "-m", *command, external=True, env=variables)
 
 
 def _need_browser(session: nox.Session) -> None:
