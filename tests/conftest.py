@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
 
+from llmbench.backends import frozen_gc
 from llmbench.campaign.process import Installation, Relay
 from llmbench.runs.run import Run
 
@@ -68,11 +69,12 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until the tests are collected, which creates many objects and no garbage
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Generator[None, object, object]:
     """Freeze all objects: a collection before each load would look through a million of them."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    with frozen_gc():
+        gc.enable()
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks

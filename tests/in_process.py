@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from llmbench.campaign import prepare
 from llmbench.campaign import worker as campaign_worker
 from llmbench.campaign.job import Job
 from llmbench.campaign.observer import Listener
@@ -40,7 +41,7 @@ def launch(
             failures.append(failure)
 
     fields = msgspec.json.decode(msgspec.json.encode(job.message()))
-    with _slowed(installation.slowdown), _unprofiled(module), _unfrozen():
+    with _slowed(installation.slowdown), _unprofiled(module), _quick():
         try:
             attempt(worker.do, fields, Events(take))
         except Exception as error:  # noqa: BLE001 (a process would end with it)
@@ -63,10 +64,11 @@ def _unprofiled(module: str) -> Iterator[None]:
 
 
 @contextmanager
-def _unfrozen() -> Iterator[None]:
-    """Skip the garbage collection before a load: the heap of the tests is large."""
+def _quick() -> Iterator[None]:
+    """Skip the garbage collection before a load, and calibrate a client with a few requests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign_worker, "frozen_gc", lambda: nullcontext([]))
+        patch.setattr(prepare, "SAMPLE_REQUESTS", 20)
         yield
 
 

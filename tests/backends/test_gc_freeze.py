@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmbench.backends import frozen_gc
+from llmbench.backends import frozen_gc, gc_freeze
 
 
 @pytest.fixture
 def unfrozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Unfreeze the objects of all tests for one of them, and collect no garbage among them."""
     monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(gc_freeze, "_open", [])
     gc.unfreeze()
     yield
     gc.freeze()

@@ -34,7 +34,7 @@ from llmbench.scenario.secrets import command_without_secrets, expanded, without
 from llmbench.scenario.server_settings import as_command_line
 from llmbench.units import Seconds
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.05
 HEALTH_SECONDS = 2.0
 STOP_SECONDS = 20.0
 LOG_LINES, LOG_TAIL_LENGTH = 15, 1500
