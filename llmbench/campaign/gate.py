@@ -27,7 +27,8 @@ from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS, metric_key
 from llmbench.campaign import execute, plan
 from llmbench.campaign.observer import Observer
-from llmbench.campaign.process import Installation
+from llmbench.campaign.plan import CheckCases
+from llmbench.campaign.process import Launcher
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.run import PlannedRun
@@ -53,10 +54,10 @@ class Side(Protocol):
 
 @dataclass(slots=True)
 class LiveSide:
-    """A side that an installation measures now; runs already in its folder are kept."""
+    """A side that is measured now; runs already in its folder are kept."""
 
     run_set: RunSet
-    installation: Installation
+    launcher: Launcher
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
         """Measure a case once, unless already measured."""
@@ -64,17 +65,22 @@ class LiveSide:
             self.run_set,
             PlannedRun(case, repeat),
             observer,
-            self.installation,
+            self.launcher,
             self.run_set.folder.name,
         )
 
 
-def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
-    """Create the results folder of a side, or resume the side from its existing folder."""
+def live_side(
+    source: Source, folder: Path, launcher: Launcher, check_cases: CheckCases = plan.check_here
+) -> LiveSide:
+    """Create the results folder of a side, or resume the side from its existing folder.
+
+    ``check_cases`` checks the machines that measure it.
+    """
     if not (folder / "runset.json").is_file():
-        return LiveSide(plan.begin(source, folder, planned=()), installation)
-    plan.probe(source.cases, source.places)
-    return LiveSide(store.resume(folder), installation)
+        return LiveSide(plan.begin(source, folder, (), check_cases), launcher)
+    check_cases(source.cases, source.places)
+    return LiveSide(store.resume(folder), launcher)
 
 
 @dataclass(frozen=True, slots=True)

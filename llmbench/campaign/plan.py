@@ -130,7 +130,9 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
     scenario = case.scenario
     if scenario.nodes == "each" and "node" not in case.point:
         with _located(places, "nodes"):
-            raise InputError("`each` needs a fleet: `llmbench run --ray ADDRESS`; or remove it")
+            raise InputError(
+                "`each` needs a fleet: `run` or `check` with --ray ADDRESS; or remove it"
+            )
     with _located(places, "backends"):
         BACKENDS.require(case.backend)
     if scenario.replicas:

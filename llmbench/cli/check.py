@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from llmbench.analysis.compare.comparison import Comparison
     from llmbench.campaign.gate import Side
+    from llmbench.campaign.plan import CheckCases
+    from llmbench.campaign.process import Launcher
     from llmbench.scenario.file import Source
 
 HELP = "fail on a regression against a baseline, confirmed by repeated measurement"
@@ -30,6 +33,7 @@ examples:
   llmbench check default --baseline git:main
   llmbench check default --baseline results/baselines/cpu --strict
   llmbench check default --baseline ../main --junit check.xml --json > check.json
+  llmbench check chat.yaml --baseline results/fleet --ray auto    on nodes of a Ray cluster
 
 exit codes:
   0 no regression   1 a confirmed regression   2 bad input
@@ -50,25 +54,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", required=True, metavar="REF", help="baseline; see below")
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE", in_store=False)
     options.add_path(parser, "--noise", "FILE", "minimum tolerances, written by `llmbench aa`")
+    options.add_ray(parser)
     parser.add_argument("--strict", action="store_true", help="also fail on inconclusive metrics")
     options.add_path(parser, "--junit", "FILE", "write the verdicts as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the candidate and, unless stored, the baseline; write and print the verdicts."""
-    from llmbench.campaign import gate
+    from llmbench.campaign import gate, plan
     from llmbench.campaign.process import THIS
-    from llmbench.cli.progress import choose_observer
     from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     for case in source.cases:
         gate.tolerances_of(case)
+    if arguments.ray:
+        return _check_on_fleet(arguments, source)
+    return _check(arguments, source, THIS, plan.check_here)
+
+
+def _check_on_fleet(arguments: argparse.Namespace, source: Source) -> int:
+    """Check against a stored baseline, with a candidate that nodes of a Ray cluster measure."""
+    from llmbench.fleet import placement
+    from llmbench.fleet.connect import connected
+    from llmbench.runs import remote
+
+    if arguments.noise:
+        raise InputError("--noise: was measured on this machine; remove it, or --ray")
+    if not _is_stored(remote.opened(arguments.baseline)):
+        raise InputError(
+            f"--baseline {arguments.baseline}: --ray needs stored results; measure them with "
+            f"llmbench run {arguments.scenario} --ray {arguments.ray} --out FOLDER"
+        )
+    with connected(arguments.ray) as cluster:
+        from llmbench.fleet.checks import check_cases
+        from llmbench.fleet.execute import FleetLauncher
+
+        source = placement.placed(source, cluster.nodes())
+        check_on_nodes = partial(check_cases, cluster)
+        return _check(arguments, source, FleetLauncher(cluster), check_on_nodes)
+
+
+def _check(
+    arguments: argparse.Namespace, source: Source, launcher: Launcher, check_cases: CheckCases
+) -> int:
+    """Measure what is to be measured, write and print the verdicts, and return the exit code."""
+    from llmbench.campaign import gate
+    from llmbench.cli.progress import choose_observer
+
     floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
     out = arguments.out or options.default_folder(f"{source.scenario.name}-check")
     with output.locked(out), interrupts.explained(lambda: interrupts.how_to_repeat(out)):
         baseline = _baseline(arguments.baseline, source, out)
-        candidate = gate.live_side(source, out / "candidate", THIS)
+        candidate = gate.live_side(source, out / "candidate", launcher, check_cases)
         with choose_observer(quiet=arguments.quiet) as observer:
             comparison = gate.check(source, baseline, candidate, observer, floors)
     _write(arguments, comparison, out)
@@ -97,6 +135,11 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 # -- baselines -------------------------------------------------------------------------------------
 
 
+def _is_stored(path: Path) -> bool:
+    """Return whether a path is that of a results folder or a baseline file."""
+    return (path / "runset.json").is_file() or path.suffix == ".json"
+
+
 def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.analysis import baseline_file
     from llmbench.campaign.checkout import check_out, installation_of, is_checkout
@@ -107,7 +150,7 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     path = remote.opened(reference)
     if reference.startswith("git:"):
         path = check_out(reference.removeprefix("git:"), out / "checkout")
-    if (path / "runset.json").is_file() or path.suffix == ".json":
+    if _is_stored(path):
         return stored_side(baseline_file.read_set(path))
     if is_checkout(path):
         return live_side(source, out / "baseline", installation_of(path, out / "entry-points"))

@@ -123,6 +123,12 @@ def add_campaign(
     add_quiet(parser, quiet)
 
 
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ray``."""
+    text = "measure on the nodes of a Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT"
+    parser.add_argument("--ray", metavar="ADDRESS", help=text)
+
+
 def default_folder(name: str) -> Path:
     """Return the path of a new results folder, named after ``name`` and the current time."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")

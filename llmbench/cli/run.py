@@ -6,7 +6,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="fail if more of any run's measured requests failed (0.5); the run is still stored",
     )
-    parser.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="measure on the nodes of a Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT",
-    )
+    options.add_ray(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
     draft.add_arguments(parser)
     options.add_path(parser, "--save", "FILE", "write the scenario of these flags to a new file")
@@ -106,8 +101,7 @@ def _run_on_fleet(arguments: argparse.Namespace) -> int:
     with connected(arguments.ray, verbose=arguments.verbose) as cluster:
 
         def placed(arguments: argparse.Namespace) -> Source:
-            source = _source(arguments)
-            return replace(source, cases=placement.expanded(source.cases, cluster.nodes()))
+            return placement.placed(_source(arguments), cluster.nodes())
 
         if arguments.dry_run:
             return _show_plan(placed(arguments))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn, Protocol
 
 from llmbench.campaign import execute
-from llmbench.campaign.observer import Observer
+from llmbench.campaign.job import Job
+from llmbench.campaign.observer import Listener, Observer
 from llmbench.errors import MeasurementError
 from llmbench.fleet import placement
-from llmbench.fleet.backlog import MAX_ATTEMPTS, Backlog, Place
+from llmbench.fleet.backlog import MAX_ATTEMPTS, Backlog, Place, place_of
 from llmbench.fleet.connect import Cluster
 from llmbench.fleet.launcher import NodeLauncher, NodeLostError, claimed
 from llmbench.fleet.nodes import Node
@@ -25,6 +28,29 @@ MAX_THREADS = 4096
 LOOK_SECONDS = 1.0
 HEAD_SECONDS = 5.0  # without an answer until the head is taken for lost
 LOST_KIND = NodeLostError.kind
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetLauncher:
+    """Runs one job at a time, each on the first node by name that can hold its case."""
+
+    cluster: Cluster
+
+    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
+        """Run a job on a node, as soon as others have released it, and store what it measured.
+
+        Raises InputError if no node can hold the case, NodeLostError if the node is lost.
+        """
+        nodes = self.cluster.nodes(logger.warning)
+        placement.check([job.case], nodes)
+        node = next(node for node in nodes if placement.can_hold(node, job.case))
+        place = place_of(PlannedRun(job.case, job.repeat), node)
+        with claimed(node, *place, lambda: False) as launcher:
+            listener.stage(f"waiting for the node {node.name}")
+            launcher.is_granted(lambda: True)
+            return launcher.launch(module, job, timeout, listener)
 
 
 class FleetObserver(Protocol):

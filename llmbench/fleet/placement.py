@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmbench.errors import InputError
 from llmbench.fleet.nodes import Node, shown
 from llmbench.scenario.cases import Case, case_name
+from llmbench.scenario.file import Source
 from llmbench.scenario.resources import ResourcesOptions
 from llmbench.units import format_bytes
 
@@ -116,6 +117,11 @@ def expanded(cases: Sequence[Case], nodes: Sequence[Node]) -> tuple[Case, ...]:
     """
     check(cases, nodes)
     return tuple(one for case in cases for one in _on_kinds(case, nodes))
+
+
+def placed(source: Source, nodes: Sequence[Node]) -> Source:
+    """Return a scenario with its cases `expanded`."""
+    return replace(source, cases=expanded(source.cases, nodes))
 
 
 def _on_kinds(case: Case, nodes: Sequence[Node]) -> list[Case]:

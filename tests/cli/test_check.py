@@ -52,6 +52,20 @@ def check(tmp_path: Path, prefill: str, baseline: str, *arguments: str) -> int:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--baseline git:HEAD: --ray needs stored results; measure them with"),
+        (["--noise", "noise.json"], "--noise: was measured on this machine"),
+    ],
+)
+def test_a_fleet_is_checked_against_stored_results_only(
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(tmp_path, "10 ms", "git:HEAD", "--ray", "auto", *more) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_did_not_change_passes(
     tmp_path: Path, baseline: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,7 +136,9 @@ def test_resources_that_no_node_has_are_an_error_before_a_folder_is_made(
 
 
 def test_each_without_a_fleet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`each` needs a fleet: `llmbench run --ray ADDRESS`"):
+    with pytest.raises(
+        InputError, match="`each` needs a fleet: `run` or `check` with --ray ADDRESS"
+    ):
         begin(tmp_path, None, "nodes=each")
 
 
