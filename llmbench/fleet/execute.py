@@ -26,7 +26,7 @@ from llmbench.runs.run_set import RunSet
 
 MAX_THREADS = 4096
 LOOK_SECONDS = 1.0
-HEAD_SECONDS = 5.0  # without an answer until the head is taken for lost
+HEAD_SECONDS = 5.0  # without an answer until the head counts as lost
 LOST_KIND = NodeLostError.kind
 
 logger = logging.getLogger(__name__)

@@ -28,19 +28,19 @@ LOGGER = logging.getLogger(__name__)
 
 
 def holder() -> str:
-    """Return this process as locks name it."""
+    """Return the name of this process in locks."""
     return f"process {os.getpid()} on {platform.node()}"
 
 
 def holder_in(text: str) -> str:
-    """Return the process that a lock names, or that it is another one."""
+    """Return the name of the process in a lock, or "another process"."""
     match = HOLDER.match(text)
     return match[0] if match else "another process"
 
 
 @dataclass(slots=True)
 class Lease:
-    """A lock that this process holds; ``reason`` says why it excludes others only by chance."""
+    """A lock that this process holds; ``reason`` is why it may not exclude others, or None."""
 
     objects: Objects
     name: str
@@ -105,7 +105,7 @@ def held(objects: Objects, within: str, token: str) -> Iterator[Lease]:
 
 
 def _keep(lease: Lease, ended: threading.Event) -> None:
-    """Refresh a lock until its context ends; a store that is away for a while is asked again."""
+    """Refresh a lock until its context ends, or it is lost; retry when the store fails."""
     while not ended.wait(REFRESH_SECONDS) and not lease.is_lost:
         try:
             lease.refresh()
@@ -114,7 +114,7 @@ def _keep(lease: Lease, ended: threading.Event) -> None:
 
 
 def _acquire(lease: Lease) -> None:
-    """Create the lock, or replace that of a killed process; raises InputError if it may live."""
+    """Create the lock, or replace that of a killed process; raises InputError if it may run."""
     if _created(lease):
         return
     stored, other = lease.objects.find(lease.name), _fields(lease.objects.read(lease.name))
@@ -129,7 +129,7 @@ def _acquire(lease: Lease) -> None:
 
 
 def _created(lease: Lease) -> bool:
-    """Create the lock unless there is one, and find out whether the store checks that."""
+    """Create the lock unless it exists; note in ``reason`` if the store cannot check that."""
     objects = lease.objects
     try:
         if not objects.create(lease.name, lease.data):

@@ -49,14 +49,14 @@ def checked_url(text: str) -> str:
     shortened = re.sub(r"(?<=://)[^/]*@", "", text).partition("?")[0]
     if scheme.lower() in WEB:
         raise InputError(
-            f"{shortened}: a web address; write the store's own, as s3://BUCKET/FOLDER"
+            f"{shortened}: a web address; use the store's own URL, such as s3://BUCKET/FOLDER"
         )
     if "@" in rest.partition("/")[0] or "?" in text:
         raise InputError(
             f"{shortened}: expected a URL without credentials or a signature; set {CREDENTIALS}"
         )
     if not rest.strip("/"):
-        raise InputError(f"{shortened}: expected a bucket and a folder, as s3://BUCKET/FOLDER")
+        raise InputError(f"{shortened}: expected a bucket and a folder, such as s3://BUCKET/FOLDER")
     return f"{scheme.lower()}://{rest.rstrip('/')}"
 
 
@@ -79,7 +79,7 @@ class Objects:
                 raise MissingExtraError(self.url, "s3fs", "s3") from None
             raise InputError(f"{self.url}: {error}") from None
         except ValueError as error:
-            raise InputError(f"{self.url}: {error}; write such as s3://BUCKET/FOLDER") from None
+            raise InputError(f"{self.url}: {error}; use a URL such as s3://BUCKET/FOLDER") from None
         return fs, str(root).rstrip("/")
 
     @property
@@ -97,7 +97,7 @@ class Objects:
     def all(self) -> dict[str, Stored]:
         """Return the objects by their name below the URL; the name of the URL itself is empty.
 
-        Objects whose names are hidden, or are no paths below a folder, are left out.
+        Hidden objects, and those whose names are not paths below a folder, are left out.
         """
         with self._explained():
             self._fs.invalidate_cache()
@@ -140,13 +140,13 @@ class Objects:
             return _stored(self._fs.info(self._key(name)))
 
     def write(self, name: str, data: bytes) -> Stored:
-        """Write an object, whether or not there is one."""
+        """Write an object, or overwrite it."""
         with self._explained():
             self._fs.pipe_file(self._key(name), data)
             return _stored(self._fs.info(self._key(name)))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write an object unless there is one; return whether it was written.
+        """Write an object unless it exists; return whether it was written.
 
         Raises NotImplementedError if the store refuses conditional writes.
         """
@@ -162,9 +162,9 @@ class Objects:
         return True
 
     def replace(self, name: str, data: bytes, before: Stored) -> bool:
-        """Write an object if it still has a version; return whether it was written.
+        """Overwrite an object if its version is still ``before``; return whether it was written.
 
-        A store other than S3 writes it in any case.
+        Stores other than S3 do not check the version.
         """
         condition = {"IfMatch": before.version} if self._is_s3 else {}
         with self._explained():
@@ -179,7 +179,7 @@ class Objects:
         return True
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects, those that are there."""
+        """Remove objects, if they exist."""
         for name in names:
             with self._explained():
                 try:

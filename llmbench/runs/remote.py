@@ -1,7 +1,7 @@
 """Results folders in object storage: a URL is opened as the path of its working copy.
 
-What reads and writes results folders then needs to know no store. `push` writes what has changed in
-a folder, `session` holds its lock in the store, and `address` is what users call it.
+So code that reads and writes results folders needs no store. `push` uploads what has changed in a
+folder, `session` holds its lock in the store, and `address` is its URL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COPIES: dict[Path, WorkingCopy] = {}
 
 
 def opened(place: str | Path, names: frozenset[str] | None = None) -> Path:
-    """Return the path of a results folder: itself, or the working copy of a URL's, up to date.
+    """Return a local path as it is, or the path of a URL's working copy, which is pulled.
 
     ``names`` are those of the files to pull, all by default. Raises InputError if the URL is wrong
     or its store cannot be used.
@@ -58,7 +58,7 @@ def push(folder: Path) -> None:
 
 
 def try_push(folder: Path) -> None:
-    """Push what has changed in a folder; without a usable store, leave it to a later push."""
+    """Push what has changed in a folder; if the store fails, leave it to a later push."""
     copy = copy_of(folder)
     if copy is None or (copy.failed_at and time.monotonic() - copy.failed_at < RETRY_SECONDS):
         return
@@ -135,7 +135,7 @@ def copy_of(path: Path) -> WorkingCopy | None:
 
 
 def address(path: Path) -> str:
-    """Return the place of a path as its user knows it: a URL, or the path itself."""
+    """Return the URL of a path in a working copy, or any other path itself."""
     if (copy := copy_of(path)) is None:
         return str(path)
     within = path.relative_to(copy.folder).as_posix().removeprefix(".")

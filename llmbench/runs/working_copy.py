@@ -1,7 +1,7 @@
 """A working copy of what is stored below a URL: pulled, changed, and pushed.
 
-A working copy is a folder of the user's cache, so that what reads and writes results folders needs
-to know no store. `known.json` next to it has, for each file, the object's version and the file's
+A working copy is a folder of the user's cache, so that code that reads and writes results folders
+needs no store. `known.json` next to it has, for each file, the object's version and the file's
 state when they were equal: a file in another state has yet to be pushed. A push writes whole
 objects: the tables of a run, then its run.json, and the run set's manifest last.
 """
@@ -71,7 +71,7 @@ class WorkingCopy:
 
     @property
     def home(self) -> Path:
-        """The folder of the working copy and of what is known of it."""
+        """The folder with the working copy, its token and `known.json`."""
         return self.folder.parent
 
     @property
@@ -84,7 +84,7 @@ class WorkingCopy:
 
     @contextmanager
     def _synchronized(self) -> Iterator[dict[str, _Known]]:
-        """Yield what is known, and store it; no other process or thread synchronizes meanwhile."""
+        """Yield the content of `known.json`, locked meanwhile, and store it at the end."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / SYNC).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -175,7 +175,7 @@ class WorkingCopy:
         free = shutil.disk_usage(self.home).free
         if size > free:
             raise InputError(
-                f"{self.url}: {format_bytes(size)} are to be read, and {self.home} has "
+                f"{self.url}: needs {format_bytes(size)}, but {self.home} has only "
                 f"{format_bytes(free)} free; free some space, set {CACHE}, or name a folder in it"
             )
 
@@ -201,7 +201,7 @@ class WorkingCopy:
             folder = folder.parent
 
     def _settle(self, name: str, incoming: Path) -> None:
-        """Keep a run that was measured here and elsewhere: this one becomes a discarded attempt."""
+        """Keep a run that was also measured elsewhere: ours becomes a discarded attempt."""
         path = self.folder / name
         is_of_run = re.fullmatch(r"(.*/)?(runs|discarded)/[^/]+/[^/]+", name)
         if not is_of_run or path.read_bytes() == incoming.read_bytes():
@@ -218,7 +218,7 @@ class WorkingCopy:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Add to errors of the store what is kept here; convert those of the disk."""
+        """Add what is not yet uploaded to errors of the store; convert errors of the disk."""
         try:
             yield
         except StoreError as error:
@@ -257,7 +257,7 @@ class WorkingCopy:
         return [(rank[1], [*group]) for rank, group in groupby(names, lambda n: _rank(n)[:2])]
 
     def _push_folder(self, folder: str, names: list[str], known: dict[str, _Known]) -> None:
-        """Push files of a folder; a run that replaces a stored one is no run until it is whole."""
+        """Push files of a folder; remove a stored run first, so that no mixture of two is read."""
         head = f"{folder}/{RUN}"
         if head in names and len(names) > 1 and (head in known or head in self.stored):
             stale = {name for name in known if Path(name).parent == Path(folder)}
@@ -271,7 +271,7 @@ class WorkingCopy:
                 known[name] = _Known(stored.version, stored.size, state)
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder from the store; its manifest first, so that the rest is no run set."""
+        """Remove a folder from the store, its manifest first, so that no half run set is read."""
         within = f"{folder.relative_to(self.folder).as_posix()}/".removeprefix("./")
         with self._synchronized() as known:
             names = [name for name in self.objects.all() if name.startswith(within)]

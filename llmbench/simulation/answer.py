@@ -1,4 +1,4 @@
-"""How many replicas a load needs: the answer at every load, with all that it rests on."""
+"""How many replicas a load needs: the answer at every load, and what it is based on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llmbench.simulation.validation import Simulate, Validation, validate
 
 @dataclass(frozen=True, slots=True)
 class CapacityAnswer:
-    """The answers at all loads, with what they rest on.
+    """The answers at all loads, and what they are based on.
 
     ``name`` is the scenario's, ``counts`` has the numbers of replicas, ``balance`` the policy that
     divides requests among them. ``sources`` has the number of measured runs by load, ``doubts``
@@ -67,7 +67,7 @@ def answer(
 ) -> CapacityAnswer:
     """Return how many replicas each case of a scenario needs, by step times fitted to some runs.
 
-    Raise InputError if there are answers only outside of what was measured, unless asked for.
+    Raise InputError if there are answers only outside of what was measured, unless allowed.
     """
     model = fit(runs)
     question = Question(
@@ -101,12 +101,12 @@ def answer(
 
 
 def _refuse_outside(points: Sequence[Point]) -> None:
-    """Raise InputError if no load has an answer, and one has it outside of the fit's range."""
+    """Raise InputError if there are answers only outside of the range of the fit."""
     beyond = [cell.outside for point in points for cell in reversed(point.cells) if cell.outside]
     if beyond and not any(point.smallest for point in points):
         raise InputError(
-            f"simulate: {'; '.join(beyond[0])}; measure such steps as sources, or allow answers "
-            "outside of what was measured with --extrapolate"
+            f"simulate: {'; '.join(beyond[0])}; measure runs with such steps, or allow "
+            "extrapolation with --extrapolate"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Draw = Callable[[int], Floats]  # returns so many values, which follow those of the previous call
+Draw = Callable[[int], Floats]  # returns the next values, as many as given
 
 BLOCK = 512
 BLOCK_STEPS = 64
@@ -18,9 +18,9 @@ BLOCK_STEPS = 64
 class Noise(NamedTuple):
     """How the times of a server vary: the factor of each step by its kind, and each lag in seconds.
 
-    A lag is the time from a request's due time until an idle server has it. ``wake`` has the
-    factors of prefill steps that begin after a wait; None: those of other prefill steps. Otherwise
-    None: there is no variation, or no lag.
+    A lag is the time from a request's due time until an idle server has it. None means no
+    variation, or no lag. ``wake`` has the factors of prefill steps that begin after a wait; None
+    means those of other prefill steps.
     """
 
     prefill: Draw | None = None
@@ -104,7 +104,7 @@ def blocks(measured: Sequence[float] | Floats, rng: np.random.Generator) -> Draw
 
 
 def _shuffled(pool: Floats, rng: np.random.Generator) -> Iterator[Floats]:
-    """Yield all blocks of a pool in random order, again and again; a pool is a circle."""
+    """Yield all blocks of a pool in random order, endlessly; its end is followed by its begin."""
     begins = np.arange(0, len(pool), BLOCK_STEPS)
     lengths = np.minimum(BLOCK_STEPS, len(pool) - begins)
     while True:

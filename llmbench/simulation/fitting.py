@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 ROUNDS = 20
 HUBER = 1.345  # robust standard deviations, from which on a residual has less weight
 MAD_TO_STD = 1.4826
-FEWEST_APART = 30  # prefill steps after an idle time, and others, that are told apart
+FEWEST_APART = 30  # prefill steps after an idle time, and others, for separate factors
 
 
 class Residuals(msgspec.Struct, frozen=True):
@@ -45,9 +45,9 @@ def fitted(steps: Steps) -> Fitted:
     c = argmin Σ wᵢ (1 − tᵢ(c) / yᵢ)², c ≥ 0, where tᵢ is the fitted and yᵢ the measured time of
     step i, and wᵢ = min(1, k / |zᵢ|) with zᵢ the residual in robust standard deviations and
     k = 1.345 (Huber, Robust Estimation of a Location Parameter, 1964), by iterated weights. Then
-    the coefficients of each kind are scaled, so that its fitted and measured times have one sum.
-    Prefill steps after an idle time are slower (caches and clocks of the processor): if there are
-    enough of them, they are left out of that sum and have factors of their own.
+    the coefficients of each kind are scaled, so that its fitted and measured times have the same
+    sum. Prefill steps after an idle time are slower (caches and clocks of the processor): if there
+    are enough of them, they are left out of that sum and have factors of their own.
     """
     steps = steps.where(steps.seconds > 0)
     terms = basis.terms(steps)

@@ -53,7 +53,7 @@ def _spaced(matched: re.Match[str], flag: str) -> list[str]:
     if not (0 < low <= high < np.inf and 1 <= points <= MAX_POINTS):
         raise InputError(
             f"{flag}: expected a range such as 10..1000, with at most {MAX_POINTS} points as in "
-            "10..1000/5; begin above 0 with the lower end"
+            "10..1000/5; both ends above 0, the lower one first"
         )
     if unit and other and unit != other:
         raise InputError(f"{flag}: expected one unit, found {unit} and {other}")

@@ -77,7 +77,7 @@ class _Steps:
 
     @classmethod
     def of(cls, served: pa.Table) -> _Steps:
-        """Read them off at the times of output tokens, or of evenly chosen ones of many."""
+        """Return them at the times of output tokens, of MAX_STEPS evenly chosen ones at most."""
         times, ends = flat_times(served)
         firsts, lasts = times[np.r_[0, ends[:-1]]], times[ends - 1]
         prompts, outputs = floats(served["prompt_tokens"]), floats(served["output_tokens"])

@@ -22,7 +22,7 @@ PAIR = 2
 
 @dataclass(frozen=True, slots=True)
 class PowerLine:
-    """The power in watts of an idle replica, and what it has in addition when it is busy."""
+    """The power of an idle replica, and the additional power of a busy one, in watts."""
 
     idle: float
     dynamic: float

@@ -1,4 +1,4 @@
-"""The measured runs that a simulation rests on: which are alike, and at which loads they were."""
+"""The measured runs that a simulation is based on: which are alike, and at which loads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read(folders: Sequence[Path], case: str | None = None) -> list[Measured]:
         )
     if not named:
         raise InputError(
-            f"--case {shown(case)}: no case of {places} contains it; found {_cases(every)}"
+            f"--case {shown(case)}: no case of {places} has it in its name; found {_cases(every)}"
         )
     return named
 

@@ -282,7 +282,7 @@ def test_what_does_not_fit_on_the_disk_is_not_read(
 ) -> None:
     elsewhere("other")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(InputError, match=r"are to be read, and .* has 100 B free; free some"):
+    with pytest.raises(InputError, match=r"needs .*, but .* has only 100 B free; free some"):
         remote.opened(url)
     assert folder.exists()
 
