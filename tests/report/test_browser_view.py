@@ -27,8 +27,8 @@ def fragment(browser: Chrome) -> str:
     return urlsplit(browser.current_url).fragment
 
 
-def test_what_is_chosen_is_in_the_address(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_what_is_chosen_is_in_the_address(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     assert fragment(browser) == ""
     browser.find_element(By.ID, "theme").click()
     browser.find_element(By.ID, "log").click()
@@ -39,32 +39,34 @@ def test_what_is_chosen_is_in_the_address(browser: Chrome, page: Path) -> None:
     assert ask(browser, SHOWN) == OTHER
 
 
-def test_an_address_brings_back_what_was_shown(browser: Chrome, page: Path) -> None:
-    load(browser, page, fragment=f"#{FRAGMENT}")
+def test_an_address_brings_back_what_was_shown(browser: Chrome, quick_page: Path) -> None:
+    load(browser, quick_page, fragment=f"#{FRAGMENT}")
     assert ask(browser, SHOWN) == OTHER
     assert ask(browser, "document.querySelector('#ecdf-e2e').data.map((line) => line.visible)") == [
         True, False, True,
     ]  # fmt: skip
 
 
-def test_another_address_changes_what_is_shown(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_another_address_changes_what_is_shown(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     ask(browser, "location.hash = arguments[0]", FRAGMENT)
     wait(browser, lambda: ask(browser, SHOWN) == OTHER)
     ask(browser, "location.hash = '?'")
     wait(browser, lambda: ask(browser, SHOWN) == FIRST)
 
 
-def test_a_plain_anchor_leads_there_and_leaves_what_is_shown(browser: Chrome, page: Path) -> None:
-    show(browser, page, fragment="#?hide=1")
+def test_a_plain_anchor_leads_there_and_leaves_what_is_shown(
+    browser: Chrome, quick_page: Path
+) -> None:
+    show(browser, quick_page, fragment="#?hide=1")
     browser.find_element(By.CSS_SELECTOR, "a[href='#caveats']").click()
     wait(browser, lambda: fragment(browser) == "caveats?hide=1")
     assert ask(browser, SHOWN)[2] == [True, False, True]
     assert 0 <= ask(browser, "document.querySelector('#caveats').getBoundingClientRect().top") < 300
 
 
-def test_an_address_may_name_a_place_and_what_is_shown(browser: Chrome, page: Path) -> None:
-    load(browser, page, fragment="#throughput?hide=2")
+def test_an_address_may_name_a_place_and_what_is_shown(browser: Chrome, quick_page: Path) -> None:
+    load(browser, quick_page, fragment="#throughput?hide=2")
     assert ask(browser, SHOWN)[2] == [True, True, False]
     top = "document.querySelector('#throughput').getBoundingClientRect().top"
     assert 0 <= ask(browser, top) < 300
@@ -79,16 +81,29 @@ def test_an_address_may_name_a_place_and_what_is_shown(browser: Chrome, page: Pa
     ],
 )
 def test_an_address_that_makes_no_sense_is_the_first_view(
-    browser: Chrome, page: Path, wrong: str
+    browser: Chrome, quick_page: Path, wrong: str
 ) -> None:
-    show(browser, page, fragment=f"#{wrong}")
+    show(browser, quick_page, fragment=f"#{wrong}")
     assert ask(browser, SHOWN) == FIRST
     assert browser.title == "sample · llmbench report"
 
 
-def test_a_change_of_the_view_is_announced(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_a_change_of_the_view_is_announced(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     browser.find_element(By.CSS_SELECTOR, "[data-case='1']").click()
     assert said(browser) == (
         "Shown: 2 of 3 cases, all, swift, run 1, TTFT p50; logarithmic latency."
     )
+
+
+def test_a_chart_without_a_change_stays_zoomed(browser: Chrome, quick_page: Path) -> None:
+    load(browser, quick_page)
+    zoomed = "document.querySelector('#ecdf-ttft').layout.xaxis.range"
+    browser.execute_async_script(
+        "Plotly.relayout('ecdf-ttft', {'xaxis.range': [-1, 1]}).then(arguments[0])"
+    )
+    Select(browser.find_element(By.ID, "pick")).select_by_value("timeline-2")
+    wait(browser, lambda: ask(browser, "document.querySelector('#timeline-2').data"))
+    assert ask(browser, zoomed) == [-1, 1]
+    browser.find_element(By.CSS_SELECTOR, "[data-case='1']").click()
+    wait(browser, lambda: ask(browser, zoomed) != [-1, 1])

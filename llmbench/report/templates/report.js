@@ -127,12 +127,21 @@ function setView(layout) {
   }
 }
 
+/* A chart that would look as it does stays as it is, zoomed or not. */
+const drawings = new WeakMap();
+
 async function draw(plot) {
-  const { data, layout } = figureOf(plot);
+  const figure = figureOf(plot);
+  const text = JSON.stringify(figure);
+  if (drawings.get(plot)?.text !== text) drawings.set(plot, { text, done: react(plot, figure) });
+  await drawings.get(plot).done;
+  await fit(plot);
+}
+
+async function react(plot, { data, layout }) {
   const config = { responsive: true, displayModeBar: true, displaylogo: false, modeBarButtons: modeBar() };
   await Plotly.react(plot, data, layout, config);
   for (const drawing of all(".main-svg", plot)) drawing.ariaHidden = "true";
-  await fit(plot);
   if (!layout.meta?.requests || !one(".records")) return;
   plot.removeAllListeners("plotly_click");
   plot.on("plotly_click", ({ points }) => openRequest(keyOf(layout.meta.requests, points[0].y)));
