@@ -46,7 +46,7 @@ GROUPS = {
         "runs/test_object_store",
         "runs/test_remote",
     ),
-    "browser": ("report/test_browser", "report/serve/test_browser"),
+    "browser": ("report/sections/test_soak", "report/serve/test_browser", "report/test_browser"),
     "ray": ("fleet/",),
 }
 

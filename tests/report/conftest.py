@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,7 +69,12 @@ def spec_of(backend: str, rate: float = 8.0, **more: Any) -> dict[str, Any]:
 
 
 def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any) -> list[Record]:
-    """Return the records of a simulated server under a Poisson load."""
+    """Return the records of a simulated server under a Poisson load, simulated once a session."""
+    return list(_served(seed, rate, requests, json.dumps(options)))
+
+
+@cache
+def _served(seed: int, rate: float, requests: int, options: str) -> list[Record]:
     stop = Stop(WARMUP, requests)
     arrivals = Poisson(Poisson.Options(rate=rate)).arrivals(stop, stream(seed, "arrivals"))
     workload = Synthetic(
@@ -76,7 +84,7 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
     )
     pool = workload.requests(ByteTokenizer(500), seed)
     numbered = (replace(next(pool), id=i) for i in range(WARMUP + requests))
-    with fake_server(open_context(slots=8), **options) as server:
+    with fake_server(open_context(slots=8), **json.loads(options)) as server:
         return serve_dispatch(server, Dispatch(numbered, arrivals, stop))
 
 
@@ -264,3 +272,11 @@ def page(sample: RunSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     profile = profiles.profile(path.parent, profiles.case("swift"), name="sample")
     report.write(sample, path, attachments=Attachments(SERIES, profile))
     return path
+
+
+@pytest.fixture(scope="session")
+def quick_page(page: Path) -> Path:
+    """The page with a few of its charts, for tests of what all charts have or none has."""
+    path = page.with_name("quick.html")
+    shutil.copy(page, path)
+    return browsing.keep_charts(path, "ecdf-ttft", "ecdf-e2e", "timeline-2", "waterfall")

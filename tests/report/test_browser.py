@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, console, load, needs_browser, show, wait
+from browsing import ask, console, keep_charts, load, needs_browser, show, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -57,9 +57,9 @@ FIGURES = (
 )
 
 
-def picture(browser: Chrome) -> bytes:
+def picture_of_all(browser: Chrome) -> bytes:
     """Return a picture of the whole page as PNG."""
-    everything = {"captureBeyondViewport": True, "format": "png"}
+    everything = {"captureBeyondViewport": True, "format": "png", "optimizeForSpeed": True}
     return base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", everything)["data"])
 
 
@@ -73,7 +73,7 @@ class Opened:
     resources: list[str]
     headline: list[list[Any]]
     figures: list[list[Any]]
-    pictures: dict[str, bytes]
+    picture: bytes
     scroll_width: int
 
 
@@ -84,14 +84,11 @@ def opened(browser: Chrome, page: Path, request: pytest.FixtureRequest) -> Opene
     drawn, resources, headline, figures = (
         ask(browser, expression) for expression in (DRAWN, RESOURCES, HEADLINE, FIGURES)
     )
-    written, pictures = console(browser), {}
-    for theme in ("light", "dark"):
-        show(browser, page, request.param, f"#?theme={theme}")
-        pictures[theme] = picture(browser)
+    written, picture = console(browser), picture_of_all(browser)
     ask(browser, OPEN_FOLDS)
     scroll_width = ask(browser, "document.documentElement.scrollWidth")
     return Opened(
-        request.param, written, drawn, resources, headline, figures, pictures, scroll_width
+        request.param, written, drawn, resources, headline, figures, picture, scroll_width
     )
 
 
@@ -110,13 +107,16 @@ def test_every_visible_chart_is_drawn(opened: Opened) -> None:
     assert min(opened.drawn) > 0
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_picture_of_the_whole_page_can_be_taken(
-    opened: Opened, tmp_path: Path, theme: str
-) -> None:
-    png = opened.pictures[theme]
-    (tmp_path / f"{opened.width}-{theme}.png").write_bytes(png)
-    assert int.from_bytes(png[16:20]) == opened.width
+def test_a_picture_of_the_whole_page_can_be_taken(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / f"{opened.width}.png").write_bytes(opened.picture)
+    assert int.from_bytes(opened.picture[16:20]) == opened.width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_picture_of_the_dark_page_can_be_taken(browser: Chrome, page: Path, width: int) -> None:
+    show(browser, page, width, "#?theme=dark")
+    assert int.from_bytes(picture_of_all(browser)[16:20]) == width
 
 
 def test_nothing_is_requested_from_a_network(opened: Opened) -> None:
@@ -209,8 +209,8 @@ def test_what_is_not_whole_is_a_page_without_a_console_message(
     assert browser.title == "sample · llmbench report"
 
 
-def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     colors = (
         "[getComputedStyle(document.body).backgroundColor,"
         " document.querySelector('#ecdf-ttft').data[0].line.color]"
@@ -224,11 +224,11 @@ def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, page: 
     wait(browser, lambda: ask(browser, colors) == light)
 
 
-def test_a_dark_system_gets_a_dark_page(browser: Chrome, page: Path) -> None:
+def test_a_dark_system_gets_a_dark_page(browser: Chrome, quick_page: Path) -> None:
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
     try:
-        load(browser, page)
+        load(browser, quick_page)
         assert ask(browser, "document.querySelector('#ecdf-ttft').data[0].line.color") == "#71b0f2"
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -239,7 +239,8 @@ def test_a_case_named_like_a_part_of_the_language_is_dark_as_well(
 ) -> None:
     plan = make.planned("constructor", 1)
     stored = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, make.serve(1))])
-    show(browser, write(stored, tmp_path), fragment="#?theme=dark")
+    written = keep_charts(write(stored, tmp_path), "ecdf-ttft")
+    show(browser, written, fragment="#?theme=dark")
     assert ask(browser, "document.querySelector('#ecdf-ttft').data[0].name") == "constructor"
 
 
@@ -254,8 +255,8 @@ def test_unticking_a_case_takes_it_out_of_every_chart(browser: Chrome, page: Pat
     assert sorted(ask(browser, bars.format("cold-start"))) == ["stalling", "swift"]
 
 
-def test_the_scale_can_be_linear(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_the_scale_can_be_linear(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     kind = "document.querySelector('#ecdf-e2e')._fullLayout.xaxis.type"
     assert ask(browser, kind) == "log"
     browser.find_element(By.ID, "log").click()
@@ -282,7 +283,8 @@ def test_scale_cases_and_latency_act_on_the_curve_against_load(
     plan = [make.planned(f"fake, load.rate={r}", 1, {"load.rate": r}) for r in (1, 2, 4)]
     runs = [make.run_of(each, make.serve(1)) for each in plan]
     stored = make.store_run_set(tmp_path / "set", plan, runs)
-    show(browser, write(stored, tmp_path), fragment="#?scale=linear&hide=1&metric=e2e")
+    written = keep_charts(write(stored, tmp_path), "load-ttft", "load-e2e")
+    show(browser, written, fragment="#?scale=linear&hide=1&metric=e2e")
     curve = "document.querySelector('#load-e2e')"
     assert ask(browser, f"[{curve}._fullLayout.yaxis.type, {curve}.data[0].x]") == [
         "linear",
@@ -291,16 +293,16 @@ def test_scale_cases_and_latency_act_on_the_curve_against_load(
     assert not browser.find_element(By.ID, "load-ttft").is_displayed()
 
 
-def test_another_case_can_be_picked_for_the_timeline(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_another_case_can_be_picked_for_the_timeline(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     Select(browser.find_element(By.ID, "pick")).select_by_visible_text("stalling, run 1")
     drawn = "document.querySelectorAll('#timeline-2 svg.main-svg .trace').length"
     wait(browser, lambda: ask(browser, drawn) > 0)
     assert not browser.find_element(By.ID, "timeline-0").is_displayed()
 
 
-def test_the_raw_data_can_be_downloaded(browser: Chrome, page: Path, downloads: Path) -> None:
-    show(browser, page)
+def test_the_raw_data_can_be_downloaded(browser: Chrome, quick_page: Path, downloads: Path) -> None:
+    show(browser, quick_page)
     allow = {"behavior": "allow", "downloadPath": str(downloads)}
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", allow)
     browser.find_element(By.ID, "download").click()
@@ -311,8 +313,10 @@ def test_the_raw_data_can_be_downloaded(browser: Chrome, page: Path, downloads: 
     assert gzip.decompress(path.read_bytes()).startswith(b"case,repeat,request_id,phase,due,sent")
 
 
-def test_on_paper_the_page_is_light_and_its_folds_are_open(browser: Chrome, page: Path) -> None:
-    show(browser, page, fragment="#?theme=dark")
+def test_on_paper_the_page_is_light_and_its_folds_are_open(
+    browser: Chrome, quick_page: Path
+) -> None:
+    show(browser, quick_page, fragment="#?theme=dark")
     ask(browser, "dispatchEvent(new Event('beforeprint'))")
     fold = "document.querySelector('details:not(.data)').open"
     paper = f"[document.documentElement.dataset.theme, {fold}]"
@@ -333,9 +337,9 @@ def test_on_paper_every_table_fits(browser: Chrome, page: Path) -> None:
 
 
 def test_the_key_to_the_lines_is_printed_without_what_is_hidden(
-    browser: Chrome, page: Path
+    browser: Chrome, quick_page: Path
 ) -> None:
-    show(browser, page, fragment="#?hide=1")
+    show(browser, quick_page, fragment="#?hide=1")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert browser.find_element(By.CSS_SELECTOR, ".controls").text.split() == [
@@ -351,10 +355,10 @@ def test_it_prints(browser: Chrome, page: Path) -> None:
     assert 3 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 30
 
 
-def test_without_scripts_the_tables_are_there(browser: Chrome, page: Path) -> None:
+def test_without_scripts_the_tables_are_there(browser: Chrome, quick_page: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        browser.get(page.as_uri())
+        browser.get(quick_page.as_uri())
         table = browser.find_element(By.CSS_SELECTOR, "[aria-labelledby=results] table").text
         buttons = browser.find_elements(By.CSS_SELECTOR, "button")
         offered = [button.text for button in buttons if button.is_displayed()]
@@ -378,7 +382,8 @@ def of_many_cases(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = [make.planned(f"fake, seed={seed}", 1, {"seed": seed}) for seed in range(70)]
     runs = [make.run_of(planned, served[n % 2], series=()) for n, planned in enumerate(plan)]
     folder = tmp_path_factory.mktemp("many")
-    return write(make.store_run_set(folder / "set", plan, runs), folder)
+    written = write(make.store_run_set(folder / "set", plan, runs), folder)
+    return keep_charts(written, "bars-requests_per_second", "waterfall")
 
 
 def unfold(browser: Chrome, summary: str) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import ask, load, needs_browser, said, show, wait
+from browsing import ask, keep_charts, load, needs_browser, said, show, wait
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -40,6 +40,12 @@ def open_slowest(browser: Chrome) -> str:
     return key
 
 
+def write(run_set: RunSet, folder: Path) -> Path:
+    """Write a page whose only chart is that of a request."""
+    report.write(run_set, folder / "page.html")
+    return keep_charts(folder / "page.html", "waterfall")
+
+
 def record(run_set: RunSet, key: str) -> Any:
     case, repeat, number = key.rsplit("/", 2)
     path = run_set.folder / "runs" / f"{case}-r{repeat}" / "records.parquet"
@@ -53,9 +59,9 @@ def spans(browser: Chrome) -> dict[str, Any]:
 
 
 def test_a_row_opens_the_spans_of_the_stored_record(
-    browser: Chrome, page: Path, sample: RunSet
+    browser: Chrome, quick_page: Path, sample: RunSet
 ) -> None:
-    show(browser, page)
+    show(browser, quick_page)
     stored = record(sample, open_slowest(browser))
     times = stored["token_times"]
     drawn = spans(browser)
@@ -63,8 +69,10 @@ def test_a_row_opens_the_spans_of_the_stored_record(
     assert drawn["decode"] == pytest.approx(np.stack([times[:-1], times[1:]], axis=1))
 
 
-def test_the_waterfall_has_a_text_and_a_table(browser: Chrome, page: Path, sample: RunSet) -> None:
-    show(browser, page)
+def test_the_waterfall_has_a_text_and_a_table(
+    browser: Chrome, quick_page: Path, sample: RunSet
+) -> None:
+    show(browser, quick_page)
     key = open_slowest(browser)
     stored = record(sample, key)
     facts = browser.find_element(By.ID, "request-facts").text
@@ -86,20 +94,20 @@ def test_what_came_before_the_first_chunk_is_split_by_what_is_known(
         for number, started in ((100, 1.5), (101, None))
     )  # fmt: skip
     run = make.run_of(plan, [*make.serve(1)[:-1], late, unknown])
-    report.write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path / "page.html")
-    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/100")
+    page = write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path)
+    show(browser, page, fragment="#?request=swift/1/100")
     assert {kind: part.tolist() for kind, part in spans(browser).items()} == {
         "unsent": [[1.0, 1.25]], "queue": [[1.25, 1.5]], "prefill": [[1.5, 2.0]],
         "decode": [[2.0, 3.0]],
     }  # fmt: skip
-    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/101")
+    show(browser, page, fragment="#?request=swift/1/101")
     assert {kind: part.tolist() for kind, part in spans(browser).items()} == {
         "unsent": [[1.0, 1.25]], "waiting": [[1.25, 2.0]], "decode": [[2.0, 3.0]],
     }  # fmt: skip
 
 
-def test_escape_closes_it_and_gives_the_focus_back(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_escape_closes_it_and_gives_the_focus_back(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     open_slowest(browser)
     ActionChains(browser).send_keys(Keys.ESCAPE).perform()
     wait(browser, lambda: not ask(browser, f"{DIALOG}.open"))
@@ -107,12 +115,12 @@ def test_escape_closes_it_and_gives_the_focus_back(browser: Chrome, page: Path) 
     wait(browser, lambda: urlsplit(browser.current_url).fragment == "")
 
 
-def test_the_address_opens_the_request_again(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_the_address_opens_the_request_again(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     key = open_slowest(browser)
     fragment = urlsplit(browser.current_url).fragment
     assert parse_qs(fragment.removeprefix("?")) == {"request": [key]}
-    load(browser, page, fragment=f"#{fragment}")
+    load(browser, quick_page, fragment=f"#{fragment}")
     assert is_open(browser)
 
 
@@ -138,11 +146,11 @@ def test_a_click_on_a_bar_of_the_timeline_opens_its_request(browser: Chrome, pag
 
 
 def test_a_failed_request_tells_its_error_as_plain_text(
-    browser: Chrome, page: Path, sample: RunSet
+    browser: Chrome, quick_page: Path, sample: RunSet
 ) -> None:
     frame = pd.read_parquet(sample.folder / "runs" / "stalling-r1" / "records.parquet")
     number = frame[frame["finish"] == "error"]["request_id"].iloc[0]
-    show(browser, page, fragment=f"#?request=stalling/1/{number}")
+    show(browser, quick_page, fragment=f"#?request=stalling/1/{number}")
     assert is_open(browser)
     assert (
         f"finish: error (timeout: {HOSTILE})" in browser.find_element(By.ID, "request-facts").text
@@ -151,14 +159,16 @@ def test_a_failed_request_tells_its_error_as_plain_text(
 
 
 def test_without_all_raw_data_only_the_slowest_requests_can_be_opened(
-    browser: Chrome, sample: RunSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Chrome, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
-    report.write(sample, tmp_path / "page.html")
-    show(browser, tmp_path / "page.html")
-    stored = record(sample, open_slowest(browser))
+    plan = make.planned("swift", 1)
+    run_set = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, make.serve(1))])
+    page = write(run_set, tmp_path)
+    show(browser, page)
+    stored = record(run_set, open_slowest(browser))
     assert len(spans(browser)["decode"]) == len(stored["token_times"]) - 1
-    load(browser, tmp_path / "page.html", fragment="#?request=swift/1/0")
+    load(browser, page, fragment="#?request=swift/1/0")
     assert said(browser) == "This page does not have the record of request swift/1/0."
     assert not ask(browser, f"{DIALOG}.open")
 
@@ -167,11 +177,8 @@ def test_unknown_timestamps_have_no_span(browser: Chrome, make: Any, tmp_path: P
     plan = make.planned("swift", 1)
     served = make.serve(1)
     served[-1] = make.forgetting(served[-1])
-    report.write(
-        make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)]),
-        tmp_path / "page.html",
-    )
-    show(browser, tmp_path / "page.html", fragment=f"#?request=swift/1/{served[-1].request_id}")
+    stored = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)])
+    show(browser, write(stored, tmp_path), fragment=f"#?request=swift/1/{served[-1].request_id}")
     times = served[-1].token_times
     assert spans(browser)["decode"] == pytest.approx(np.array([[times[0], times[-1]]]))
     assert ask(browser, f"{DRAWN}.at(-1).customdata")[0].endswith(f", {len(times) - 1} tokens")
@@ -192,7 +199,7 @@ def test_what_a_server_reports_splits_the_time_until_the_first_token(
         server_ttft_seconds=None, server_prefill_seconds=0.5,
     )  # fmt: skip
     run = make.run_of(plan, [*make.serve(1)[:-1], first, second, third])
-    report.write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path / "page.html")
+    page = write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path)
     expected: dict[int, dict[str, list[list[float]]]] = {
         100: {
             "connect": [[1.25, 1.3125]], "queue": [[1.3125, 1.4375]], "prefill": [[1.4375, 1.6875]],
@@ -202,7 +209,7 @@ def test_what_a_server_reports_splits_the_time_until_the_first_token(
         102: {"prefill": [[1.25, 1.75]], "rest": [[1.75, 2.0]]},
     }  # fmt: skip
     for number, parts in expected.items():
-        show(browser, tmp_path / "page.html", fragment=f"#?request=swift/1/{number}")
+        show(browser, page, fragment=f"#?request=swift/1/{number}")
         drawn = {kind: part.tolist() for kind, part in spans(browser).items()}
         whole = {"unsent": [[1.0, 1.25]], **parts, "decode": [[2.0, 3.0]]}
         if number == 101:  # the first token has a span of its own, of no length

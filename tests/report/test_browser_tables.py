@@ -30,8 +30,8 @@ def sort(browser: Chrome, label: str) -> str | None:
     return heading(browser, label).get_attribute("aria-sort")
 
 
-def test_a_heading_sorts_up_then_down_then_not_at_all(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_a_heading_sorts_up_then_down_then_not_at_all(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     assert sort(browser, "ITL p50") == "ascending"
     assert ask(browser, NAMES) == ["swift", "stalling", "steady", "broken"]
     assert sort(browser, "ITL p50") == "descending"
@@ -40,22 +40,22 @@ def test_a_heading_sorts_up_then_down_then_not_at_all(browser: Chrome, page: Pat
     assert ask(browser, NAMES) == FIRST
 
 
-def test_rows_that_are_alike_stay_in_their_order(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_rows_that_are_alike_stay_in_their_order(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     sort(browser, "runs")
     sort(browser, "runs")
     assert ask(browser, NAMES) == FIRST
 
 
-def test_names_are_sorted_as_texts(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_names_are_sorted_as_texts(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     sort(browser, "case")
     assert ask(browser, NAMES) == sorted(FIRST)
     assert said(browser) == "Sorted by case, ascending."
 
 
-def test_one_column_at_a_time_is_sorted(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_one_column_at_a_time_is_sorted(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     sort(browser, "runs")
     sort(browser, "case")
     assert heading(browser, "runs").get_attribute("aria-sort") == "none"
@@ -69,11 +69,11 @@ def number(browser: Chrome) -> WebElement:
 
 
 @pytest.fixture
-def allowed(browser: Chrome, page: Path) -> Chrome:
+def allowed(browser: Chrome, quick_page: Path) -> Chrome:
     """The page in a browser that lets it use the clipboard."""
     permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     browser.execute_cdp_cmd("Browser.grantPermissions", permissions)
-    show(browser, page)
+    show(browser, quick_page)
     return browser
 
 
@@ -101,8 +101,8 @@ def test_arrows_go_from_number_to_number_and_enter_copies(allowed: Chrome) -> No
     assert clipboard(allowed) == f"{value} tokens/s"
 
 
-def test_if_copying_is_refused_the_number_is_shown(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+def test_if_copying_is_refused_the_number_is_shown(browser: Chrome, quick_page: Path) -> None:
+    show(browser, quick_page)
     ask(browser, "navigator.clipboard.writeText = () => Promise.reject(new Error('no'))")
     number(browser).click()
     wait(browser, lambda: said(browser).startswith("The browser does not allow copying."))

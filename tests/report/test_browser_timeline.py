@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, load, needs_browser, wait
+from browsing import ask, keep_charts, load, needs_browser, wait
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -28,7 +28,7 @@ def long_run(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = make.planned("swift", 1)
     run = make.run_of(plan, make.serve(1, requests=150))
     report.write(make.store_run_set(folder / "set", [plan], [run]), folder / "page.html")
-    return folder / "page.html"
+    return keep_charts(folder / "page.html", "timeline-0")
 
 
 def test_the_first_requests_are_in_view_on_every_time_axis(browser: Chrome, long_run: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, load, needs_browser, wait
+from browsing import ask, keep_charts, load, needs_browser, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
@@ -50,7 +50,7 @@ def tampered(page: Path, folder: Path, change: Callable[[str], str]) -> Path:
     after = change(before)
     assert after != before
     (folder / "page.html").write_text(after, "utf-8")
-    return folder / "page.html"
+    return keep_charts(folder / "page.html")
 
 
 def with_raw(change: Callable[[str], str]) -> Callable[[str], str]:
@@ -137,7 +137,7 @@ def test_unknown_timestamps_are_counted_as_in_the_metrics(
     served = [make.forgetting(record) for record in make.serve(1)]
     run_set = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)])
     report.write(run_set, tmp_path / "page.html")
-    _, lines = verified(browser, tmp_path / "page.html")
+    _, lines = verified(browser, keep_charts(tmp_path / "page.html"))
     assert lines.startswith("✓ 6 of 6 figures")
 
 
@@ -149,5 +149,5 @@ def test_a_single_request_has_no_rates_to_verify(
         tmp_path / "set", [plan], [make.run_of(plan, make.serve(1, requests=1))]
     )
     report.write(run_set, tmp_path / "page.html")
-    _, lines = verified(browser, tmp_path / "page.html")
+    _, lines = verified(browser, keep_charts(tmp_path / "page.html"))
     assert lines.startswith("✓ 6 of 6 figures")

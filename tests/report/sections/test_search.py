@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +33,10 @@ SEARCH = Search(
 )
 
 
-@pytest.fixture
-def tuned(make: Any, tmp_path: Path) -> RunSet:
+@pytest.fixture(scope="module")
+def tuned(make: Any, tmp_path_factory: pytest.TempPathFactory) -> RunSet:
     """A search over three settings, of which the last is the best."""
+    folder = tmp_path_factory.mktemp("tuned") / "set"
     plan, runs = [], []
     for name, rate in RATES.items():
         for repeat in (1, 2, 3):
@@ -45,11 +45,11 @@ def tuned(make: Any, tmp_path: Path) -> RunSet:
             runs.append(make.run_of(planned, make.serve(repeat, requests=200, rate=rate)))
     over = "sweep.engine.slots=[1,4,8]"
     stored = make.store_run_set(
-        tmp_path / "set", plan, runs, overrides=("seed=3", over),
+        folder, plan, runs, overrides=("seed=3", over),
         origins={"name": "chat.yaml:1", "sweep.engine.slots": "--over engine.slots=1,4,8"},
     )  # fmt: skip
     store.with_search(stored, SEARCH)
-    return store.read(tmp_path / "set")
+    return store.read(folder)
 
 
 def section_of(run_set: RunSet) -> SearchSection:

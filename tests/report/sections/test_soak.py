@@ -133,7 +133,7 @@ def test_the_section_fits_wide_and_narrow_pages(
     shifted: RunSet, tmp_path: Path, browser: Chrome, width: int
 ) -> None:
     report.write(shifted, tmp_path / "page.html")
-    browsing.load(browser, tmp_path / "page.html", width)
+    browsing.load(browser, browsing.keep_charts(tmp_path / "page.html", "soak-ttft"), width)
     section = browser.find_element(By.CSS_SELECTOR, "[aria-labelledby=soak]")
     assert "shifts once" in section.text
     assert browsing.ask(browser, "document.documentElement.scrollWidth") == width
