@@ -164,6 +164,25 @@ def measured(url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return folder / "out", llmbench("run", "s.yaml", "--out", "out", folder=folder)
 
 
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run the command in this process and in an empty folder; return all that it printed."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        main(arguments)
+        return "".join(capsys.readouterr())
+
+    return run
+
+
 def readable(path: Path) -> str:
     """Return all that can be read in a file, compressed parts included."""
     if path.suffix == ".parquet":
@@ -188,10 +207,12 @@ def _size(form: str) -> int:
     return {"\\u": 6 * WINDOW, "%7": 3 * WINDOW}.get(form[:2], WINDOW + form.count("%"))
 
 
-def test_no_secret_is_in_any_byte_that_is_stored_or_shown(measured: tuple[Path, str]) -> None:
+def test_no_secret_is_in_any_byte_that_is_stored_or_shown(
+    measured: tuple[Path, str], command: Command
+) -> None:
     out, shown = measured
-    shown += llmbench("report", "out", "--json", folder=out.parent)
-    shown += llmbench("export", "out", "--what", "records", "--format", "csv", folder=out.parent)
+    shown += command("report", str(out), "--json")
+    shown += command("export", str(out), "--what", "records", "--format", "csv")
     assert "http-500" in shown  # the errors that repeat the secrets are there
     assert "***" in shown
     stored = {path: readable(path) for path in out.rglob("*") if path.is_file()}
@@ -210,25 +231,6 @@ def test_an_answer_that_repeats_a_secret_is_kept_without_it(measured: tuple[Path
     said = "".join(tokenizer.decode(ids) for ids in answers)
     assert answers
     assert leaks(said) == []
-
-
-Command = Callable[..., str]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Run the command in this process and in an empty folder; return all that it printed."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("MY_TOKEN", TOKEN)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> str:
-        main(arguments)
-        return "".join(capsys.readouterr())
-
-    return run
 
 
 def test_a_model_that_is_not_served_is_refused_without_secrets(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,19 @@ def package_readers() -> dict[str, Callable[[], str]]:
 
 def _version_of(package: str) -> Callable[[], str]:
     def read() -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            raise Unavailable("not installed") from None
+        if (found := _installed(package)) is None:
+            raise Unavailable("not installed")
+        return found
 
     return read
+
+
+@lru_cache(maxsize=2 * len(PACKAGES))
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def thread_readers() -> dict[str, Callable[[], Any]]:
@@ -84,17 +92,45 @@ def _loaded_torch() -> Any:
 
 def git_readers(folder: Path) -> dict[str, Callable[[], Any]]:
     """Return readers of the commit, branch and dirty state of a folder's git repository."""
-    return {
-        "commit": lambda: _git(folder, ["rev-parse", "--verify", "HEAD"]),
-        "branch": lambda: _branch(_git(folder, ["branch", "--show-current"])),
-        "dirty": lambda: bool(_git(folder, ["status", "--porcelain"])),
-    }
+    status = _GitStatus(folder)
+    return {"commit": status.commit, "branch": status.branch, "dirty": status.is_dirty}
 
 
-def _branch(name: str) -> str:
-    if not name:
-        raise Unavailable("no branch is checked out")
-    return name
+class _GitStatus:
+    """The state of a git repository, which one process of git reads when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def commit(self) -> str:
+        if (commit := self._header("branch.oid")) == "(initial)":
+            raise Unavailable("the repository has no commit yet")
+        return commit
+
+    def branch(self) -> str:
+        if (name := self._header("branch.head")) == "(detached)":
+            raise Unavailable("no branch is checked out")
+        return name
+
+    def is_dirty(self) -> bool:
+        return any(not line.startswith("# ") for line in self._lines)
+
+    def _header(self, name: str) -> str:
+        start = f"# {name} "
+        return next(line.removeprefix(start) for line in self._lines if line.startswith(start))
+
+    @property
+    def _lines(self) -> list[str]:
+        if isinstance(self._answer, Unavailable):
+            raise self._answer
+        return self._answer.splitlines()
+
+    @cached_property
+    def _answer(self) -> str | Unavailable:
+        try:
+            return _git(self._folder, ["status", "--porcelain=v2", "--branch"])
+        except Unavailable as reason:
+            return reason
 
 
 def _git(folder: Path, arguments: Sequence[str]) -> str:
@@ -121,8 +157,6 @@ def _git(folder: Path, arguments: Sequence[str]) -> str:
 def _git_error(folder: Path, stderr: str) -> str:
     if "not a git repository" in stderr:
         return f"{folder.name or folder} is not in a git repository"
-    if "Needed a single revision" in stderr:
-        return "the repository has no commit yet"
     if "dubious ownership" in stderr:
         return "the repository belongs to another user; see git's setting safe.directory"
     return f"git failed: {stderr.strip().partition(chr(10))[0]}"

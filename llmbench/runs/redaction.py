@@ -17,6 +17,8 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
+_Fragments = Mapping[int, frozenset[str]]  # of secrets, by length
+
 HIDDEN = "***"
 WINDOW = 8
 MOST_SHOWN, MOST_CHARACTERS = 7, 300  # items of a list or mapping, and of a text
@@ -40,6 +42,7 @@ _SIGNATURE = re.compile(rf"({_SIGNED})[^&\s\"'<>\\]+", re.IGNORECASE)
 # -- secrets of the environment --------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1000)  # the variables of the environment, for every text
 def is_secret(name: str) -> bool:
     """Return whether an environment variable or a header is a secret, judging by its name."""
     return _NAMES.search(name) is not None
@@ -47,16 +50,20 @@ def is_secret(name: str) -> bool:
 
 def redact(text: str) -> str:
     """Replace secrets, and users, passwords and signatures of URLs, in a text with ``***``."""
-    return _SIGNATURE.sub(rf"\1{HIDDEN}", _USER.sub(HIDDEN, _without_secrets(text)))
+    return _redacted(text, _fragments(_secrets()))
+
+
+def _redacted(text: str, fragments: _Fragments) -> str:
+    return _SIGNATURE.sub(rf"\1{HIDDEN}", _USER.sub(HIDDEN, _without_secrets(text, fragments)))
 
 
 def redact_all(texts: Sequence[str]) -> list[str]:
     """Redact many texts, such as a million ids; fast if none of them has a secret."""
     joined = "\n".join(texts)
-    fragments = chain.from_iterable(_fragments(_secrets()).values())
-    is_suspect = any(fragment in joined for fragment in fragments)
+    fragments = _fragments(_secrets())
+    is_suspect = any(fragment in joined for fragment in chain.from_iterable(fragments.values()))
     if is_suspect or any(kind.search(joined) for kind in (_ESCAPE, _USER, _SIGNATURE)):
-        return [redact(text) for text in texts]
+        return [_redacted(text, fragments) for text in texts]
     return list(texts)
 
 
@@ -75,18 +82,21 @@ def find_secret(text: str) -> str | None:
 
 def redacted(value: Any) -> Any:
     """Return plain data with every text in it redacted, except for keys."""
+    return _redacted_data(value, _fragments(_secrets()))
+
+
+def _redacted_data(value: Any, fragments: _Fragments) -> Any:
     match value:
         case str():
-            return redact(value)
+            return _redacted(value, fragments)
         case Mapping():
-            return {key: redacted(inner) for key, inner in value.items()}
+            return {key: _redacted_data(inner, fragments) for key, inner in value.items()}
         case list() | tuple():
-            return [redacted(inner) for inner in value]
+            return [_redacted_data(inner, fragments) for inner in value]
     return value
 
 
-def _without_secrets(text: str) -> str:
-    fragments = _fragments(_secrets())
+def _without_secrets(text: str, fragments: _Fragments) -> str:
     covered = bytearray(len(text))
     for begin, end in _secret_spans(text, fragments):
         covered[begin:end] = b"x" * (end - begin)
@@ -97,7 +107,7 @@ def _without_secrets(text: str) -> str:
     return "".join([*kept, text[end:]])
 
 
-def _secret_spans(text: str, fragments: Mapping[int, frozenset[str]]) -> Iterator[tuple[int, int]]:
+def _secret_spans(text: str, fragments: _Fragments) -> Iterator[tuple[int, int]]:
     """Yield begin and end of every fragment of a secret in a text, as written and decoded."""
     yield from _spans(text, fragments)
     if _ESCAPE.search(text):
@@ -106,7 +116,7 @@ def _secret_spans(text: str, fragments: Mapping[int, frozenset[str]]) -> Iterato
             yield positions[begin], positions[end]
 
 
-def _spans(text: str, fragments: Mapping[int, frozenset[str]]) -> Iterator[tuple[int, int]]:
+def _spans(text: str, fragments: _Fragments) -> Iterator[tuple[int, int]]:
     for size, known in fragments.items():
         for begin in range(len(text) - size + 1):
             if text[begin : begin + size] in known:

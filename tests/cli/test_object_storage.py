@@ -307,7 +307,7 @@ def test_no_credential_of_a_store_is_stored_or_shown(
     signed = f"https://{bucket.name}.s3.amazonaws.com/run?X-Amz-Signature={SIGNATURE}"
     monkeypatch.setenv("LLMBENCH_LOG", "debug")
     monkeypatch.setenv("RESULTS_URL", signed)
-    run = ("run", scenario, "--out", f"{bucket.url}/run")
+    run = ("run", scenario, "--out", f"{bucket.url}/run", "--set", "repeats=1")
     commands: Sequence[Sequence[str]] = (
         run,
         ("report", f"{bucket.url}/run"),

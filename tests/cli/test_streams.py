@@ -65,7 +65,7 @@ def slow(*values: object) -> ParameterSet:
     [
         (">/dev/full", 1, "llmbench: stdout: No space left on device; the rest of the output"),
         slow(">&-", 1, "llmbench: stdout: Bad file descriptor; the rest of the output is lost"),
-        ("2>/dev/full", 0, "report   "),
+        slow("2>/dev/full", 0, "report   "),
         slow("2>&-", 0, "report   "),
         slow(">&- 2>&- <&-", 1, ""),
         slow(">/dev/full 2>/dev/full", 1, ""),
@@ -80,6 +80,7 @@ def test_a_stream_that_takes_nothing_costs_only_the_output(
 
 
 @pytest.mark.processes
+@pytest.mark.slow
 def test_a_closed_stream_without_output_is_no_failure(path: Path) -> None:
     assert shell(path, ">&-", "--quiet") == (0, "")
 
