@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import families
 import pytest
 import torch
 from greedy import (
@@ -85,6 +86,7 @@ def test_split_prompts_get_the_same_tokens(
     assert answers == expected(family)
 
 
+@families.by_default("gemma3")
 @pytest.mark.parametrize("batching", ["static", "dynamic", "continuous"])
 def test_every_kind_of_batching_gets_the_same_tokens(
     model: PreTrainedModel, family: str, batching: str

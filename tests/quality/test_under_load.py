@@ -21,7 +21,7 @@ from llmbench.runs.run import Compared, Run, UnderLoad
 
 SCENARIO: dict[str, Any] = {
     "name": "under-load",
-    "model": "builtin:tiny",
+    "model": {"source": "builtin:tiny", "self_check": False},
     "workload": {"kind": "synthetic", "prompt_tokens": 8, "output_tokens": 4},
     "load": {"kind": "closed", "concurrency": 2},
     "requests": 6,

@@ -49,7 +49,7 @@ def answers(server: LocalServer) -> list[tuple[int, ...] | None]:
     return [record.output_ids for record in serve(server, dispatch(sent))]
 
 
-@by_default("gpt2", "gemma3")
+@by_default("gpt2")
 def test_the_answers_are_those_of_one_process_until_a_rank_is_killed(
     model: PreTrainedModel, tmp_path: Path
 ) -> None:
