@@ -18,6 +18,7 @@ from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
 
 from llmbench.backends import frozen_gc
 from llmbench.campaign.process import Installation, Relay
+from llmbench.report import RENDERERS
 from llmbench.runs.run import Run
 
 if TYPE_CHECKING:
@@ -122,6 +123,12 @@ def _first_attempts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def contaminations(_first_attempts_are_kept: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure contaminated runs again, as everywhere else."""
     monkeypatch.setattr(Run, "contaminations", CONTAMINATIONS)
+
+
+@pytest.fixture
+def plain_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write reports of run sets without charts and tables, for tests that do not read them."""
+    monkeypatch.setitem(RENDERERS, ("RunSet", "html"), "in_process:plain_page")
 
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])

@@ -21,6 +21,7 @@ from llmbench.campaign.process import Installation, forward_event
 from llmbench.campaign.worker import Events, attempt
 from llmbench.environment.software import SLOWDOWN
 from llmbench.runs.run import Failure
+from llmbench.runs.run_set import RunSet
 
 in_processes = Installation.launch
 MODULES = {"llmbench.worker": "llmbench.campaign.worker"}
@@ -49,6 +50,11 @@ def launch(
             message = f"the worker exited with code 1: {last}"
             return Failure("error", message, traceback.format_exc())
     return failures[0] if failures else None
+
+
+def plain_page(run_set: RunSet, **_: Any) -> str:
+    """Return a page with the name of a run set."""
+    return f"<html>{run_set.folder.name}</html>"
 
 
 @contextmanager

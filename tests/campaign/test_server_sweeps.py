@@ -49,6 +49,7 @@ def test_a_server_that_does_not_start_fails_its_case_and_the_others_go_on(
     assert f"{TEMPLATE}: [4, many, 12]" in page or f"{TEMPLATE} 4, many, 12" in page
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_every_run_has_a_server_of_its_own(path: Path) -> None:
     code, run_set = run(path, "--set", f"sweep.{TEMPLATE}=[4]", "--set", "repeats=2")
     assert code == 0
@@ -58,6 +59,7 @@ def test_every_run_has_a_server_of_its_own(path: Path) -> None:
     assert logs == {f"cached-server.arguments.template-4-r{repeat}.log" for repeat in (1, 2)}
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_settings_are_compared_by_name(path: Path, capsys: Capture) -> None:
     changes = ["--set", f"sweep.{TEMPLATE}=[4, 12]", "--quiet"]
     main(["run", str(path), "--out", str(path.parent / "a"), *changes])

@@ -65,6 +65,7 @@ def test_the_command_finds_the_best_number_of_slots(tmp_path: Path, capsys: Capt
     assert "llmbench tune " in page
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_a_search_is_resumed(tmp_path: Path, capsys: Capture) -> None:
     assert main(tuned(tmp_path, "--json", "--budget", "5")) == 1
     first = json.loads(capsys.readouterr().out)
@@ -81,6 +82,7 @@ def test_a_search_is_resumed(tmp_path: Path, capsys: Capture) -> None:
     assert before.items() <= after.items()
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_the_stored_search_has_the_result_of_the_command(tmp_path: Path, capsys: Capture) -> None:
     assert main(tuned(tmp_path, "--json")) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -93,6 +95,7 @@ def test_the_stored_search_has_the_result_of_the_command(tmp_path: Path, capsys:
     assert 0 < stored.search.seconds < printed["cost"]["seconds"]
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_the_result_is_printed_with_cost_and_front(tmp_path: Path, capsys: Capture) -> None:
     assert main(tuned(tmp_path)) == 0
     text = capsys.readouterr().out
@@ -102,6 +105,7 @@ def test_the_result_is_printed_with_cost_and_front(tmp_path: Path, capsys: Captu
     assert "cost  9 runs, " in text
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_the_points_of_a_sweep_are_settings_too(tmp_path: Path, capsys: Capture) -> None:
     path = scenario(tmp_path, sweep={"engine.slots": [2, 8]})
     command = ["tune", path, "--minimize", "e2e_p50", "--out", str(tmp_path / "out"), "--json"]
@@ -109,6 +113,7 @@ def test_the_points_of_a_sweep_are_settings_too(tmp_path: Path, capsys: Capture)
     assert json.loads(capsys.readouterr().out)["best"] == "fake, engine.slots=8"
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_goodput_can_be_maximized(tmp_path: Path, capsys: Capture) -> None:
     path = scenario(tmp_path, slo={"e2e_p99": "200 ms"})
     command = ["tune", path, "--maximize", "goodput", "--over", "engine.slots=1,8", "--json"]
@@ -117,6 +122,7 @@ def test_goodput_can_be_maximized(tmp_path: Path, capsys: Capture) -> None:
     assert result["metric"] == "goodput_requests_per_second"
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_settings_beyond_the_load_are_equal(tmp_path: Path, capsys: Capture) -> None:
     path = scenario(tmp_path)
     command = ["tune", path, "--maximize", "throughput", "--over", "engine.slots=8,16,32"]
@@ -171,6 +177,7 @@ def test_settings_that_cannot_run_are_failed_and_the_others_go_on(
     assert all("unknown flag" in setting["reason"] for setting in result["settings"])
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_ctrl_c_leaves_the_finished_runs(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +204,7 @@ def test_ctrl_c_leaves_the_finished_runs(
 
 
 @pytest.mark.usefixtures("contaminations")
+@pytest.mark.usefixtures("plain_pages")
 def test_nothing_is_recommended_if_other_programs_disturbed_runs(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_run_is_stored_with_its_report_and_shown_by_its_url(
     assert [name for name in names if "/." in f"/{name}"] == []
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_results_are_json_with_urls(scenario: str, bucket: Bucket, capsys: Capture) -> None:
     url = f"{bucket.url}/run"
     assert main(["run", scenario, "--out", url, "--json", "--quiet"]) == 0
@@ -111,6 +112,7 @@ def test_a_folder_that_is_used_is_refused(scenario: str, url: str, capsys: Captu
     assert f"{url}: is not empty; choose a new folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_runs_of_a_campaign_without_its_store_are_kept_and_uploaded_on_resume(
     scenario: str, bucket: Bucket, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +129,7 @@ def test_runs_of_a_campaign_without_its_store_are_kept_and_uploaded_on_resume(
     assert done(bucket, "run") == RUNS
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_a_campaign_is_resumed_on_another_machine(
     scenario: str, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +205,7 @@ def test_a_run_set_of_a_store_is_added_to_a_history_and_written_as_a_baseline(
     capsys.readouterr()
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_a_check_has_a_baseline_in_a_store(
     scenario: str, bucket: Bucket, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -227,6 +231,7 @@ def test_run_sets_of_a_store_are_listed_shown_and_pruned(
     assert bucket.names() == ["nightly/notes.txt"]
 
 
+@pytest.mark.usefixtures("plain_pages")
 def test_the_newest_report_of_a_store_is_opened(
     url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
