@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from object_storage import free_port
 
 from llmbench.backends.replicas import Replicated, ReplicatedServer
 from llmbench.backends.replicas.pool import Replica
@@ -180,7 +180,9 @@ def test_the_requests_of_a_lost_replica_fail_and_the_others_go_on_until_the_last
 
 
 def test_a_replica_that_cannot_open_its_backend_says_why() -> None:
-    silent = {"kind": "endpoint", "url": f"http://127.0.0.1:{free_port()}"}
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = "{}:{}".format(*closed.getsockname())
+    silent = {"kind": "endpoint", "url": f"http://{address}"}
     with (
         pytest.raises(InputError, match="Connection refused; start the server"),
         replicas(silent, open_context("served:a"), count=1),
