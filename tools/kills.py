@@ -10,6 +10,7 @@ campaign, a worker, a sampler, a client or the launched server. Checked are:
 
 With `--url s3://BUCKET/FOLDER` the results are in object storage, and the files are those that are
 stored there: a run is finished once its run.json is. Each campaign has a working copy of its own.
+With `--ray ADDRESS` nodes of a Ray cluster measure the runs, and only the campaign is killed.
 
 A line is printed for each kill. The exit code is 1 if any check failed. Ctrl-C, SIGTERM and SIGHUP
 end the running campaign and print what was found until then; the exit code is 130, 143 or 129.
@@ -91,13 +92,15 @@ class Findings:
 class Campaign:
     """A campaign in a folder, which is killed and resumed; ``hashes`` are of its finished runs.
 
-    ``place`` is where its results are: a folder or a URL. ``folder`` has its log and cache.
+    ``place`` is where its results are: a folder or a URL. ``folder`` has its log and cache. ``ray``
+    is the address of the cluster that measures it, or None.
     """
 
     folder: Path
     place: str
     scenario: Path
     findings: Findings
+    ray: str | None = None
     process: subprocess.Popen[bytes] | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -105,10 +108,11 @@ class Campaign:
         """Begin the campaign, or resume it; do nothing while it runs."""
         if self.process is None or self.process.poll() is not None:
             what = ["--resume"] if self._is_begun() else [str(self.scenario), "--out"]
+            fleet = ["--ray", self.ray] if self.ray else []
             cache = {"LLMBENCH_CACHE": str(self._cache)} if is_url(self.place) else {}
             with (self.folder.with_suffix(".log")).open("ab") as log:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "llmbench", "run", *what, self.place],
+                    [sys.executable, "-P", "-m", "llmbench", "run", *what, self.place, *fleet],
                     env={**os.environ, **cache},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -258,27 +262,25 @@ def _is_running(process: psutil.Process) -> bool:
     return False
 
 
-def attack(
-    folder: Path, count: int, seed: int, latest: float, findings: Findings, *, url: str | None
-) -> None:
-    """Kill campaigns in a folder ``count`` times, at most ``latest`` seconds apart.
+def attack(folder: Path, arguments: argparse.Namespace, findings: Findings) -> None:
+    """Kill campaigns in a folder as often as the arguments say, and check what they leave.
 
-    Their results are below ``url``, if there is one. A campaign goes on after the death of another
+    A campaign goes on after the death of another
     process, and is resumed after its own.
     """
-    rng = random.Random(seed)  # noqa: S311 (no cryptography)
+    rng = random.Random(arguments.seed)  # noqa: S311 (no cryptography)
     scenario = folder / "kills.yaml"
     scenario.write_text(SCENARIO.format(script=Path(__file__).resolve()), "utf-8")
 
     def begun(number: int) -> Campaign:
         path = folder / f"campaign-{number}"
-        place = str(path) if url is None else f"{url}/{path.name}"
-        return Campaign(path, place, scenario, findings)
+        place = str(path) if arguments.url is None else f"{arguments.url}/{path.name}"
+        return Campaign(path, place, scenario, findings, arguments.ray)
 
     campaigns, campaign = 1, begun(1)
     try:
-        while findings.kills < count:
-            moment = rng.uniform(0.0, latest)
+        while findings.kills < arguments.count:
+            moment = rng.uniform(0.0, arguments.latest)
             while len(campaign.hashes) == RUNS or campaign.run_for(moment):
                 campaign.finish()
                 campaigns += 1
@@ -289,7 +291,7 @@ def attack(
             campaign.compare()
             problems = f", {len(findings.problems)} problems" if findings.problems else ""
             kept = f"{len(campaign.hashes)} finished runs of campaign {campaigns} kept"
-            done = f"kill {findings.kills} of {count}"
+            done = f"kill {findings.kills} of {arguments.count}"
             print(f"{done}: {killed} after {moment:.2f} s: {kept}{problems}", flush=True)
         campaign.finish()
     finally:
@@ -346,6 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--latest", type=float, default=8.0, metavar="SECONDS", help=text)
     parser.add_argument("--folder", type=Path, help="new folder for the campaigns (temporary)")
     parser.add_argument("--url", help="store the results below a URL such as s3://bucket/kills")
+    parser.add_argument("--ray", metavar="ADDRESS", help="measure on nodes of this Ray cluster")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
@@ -358,8 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with interrupts.raised():
-                given = (arguments.count, arguments.seed, arguments.latest)
-                attack(folder, *given, findings, url=arguments.url)
+                attack(folder, arguments, findings)
         except KeyboardInterrupt as interrupt:
             print(f"interrupted\n{findings}")
             return interrupts.exit_code(interrupt)

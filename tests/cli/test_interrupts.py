@@ -48,6 +48,19 @@ def handler(number: int, action: signal.Handlers) -> Iterator[None]:
         signal.signal(number, before)
 
 
+def test_a_library_that_raises_its_own_interrupt_does_not_change_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_: object) -> None:
+        try:
+            send(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(listing, "run", interrupted)
+    assert main(["list"]) == 143
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
