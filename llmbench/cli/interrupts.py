@@ -58,8 +58,8 @@ def raised() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
-    except KeyboardInterrupt as interrupt:  # ray raises one of its own, without the number
-        raise received[0] if received else interrupt from None
+    except KeyboardInterrupt as error:  # ray raises one of its own, without the number
+        raise received[0] if received else error from None
     finally:
         for number in handled:
             signal.signal(number, before[number])
