@@ -6,9 +6,10 @@
     python benchmarks/predictions.py results/one results/two
 
 Each load of a folder is left out of the fit of step times, and simulated with the same requests at
-the same times. *held out* is the error of that prediction. For *same speed*, the steps of each
-simulated run are multiplied by one factor, so that they take as long in total as those of the
-measured run: what remains is the error of the model and of slow spells within a process.
+the same times. *held out* is the error of that prediction. For *same variation*, step k of each
+simulated engine deviates from that fit as step k of the measured one did: what remains is the error
+of the simulation. *interval* is the 95 % interval of what was measured over the processes of a
+load (Student's t, of logarithms), relative to it: the machine's share of the error.
 """
 
 from __future__ import annotations
@@ -17,86 +18,138 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from llmbench.analysis.stats import geometric_interval
 from llmbench.runs import store
 from llmbench.runs.run import Run
 from llmbench.simulation import sources, step_times
+from llmbench.simulation.draws import Draw, Floats, Noise
 from llmbench.simulation.simulate import simulate
-from llmbench.simulation.step_times import IN_PROCESS, StepModel
+from llmbench.simulation.step_times import IN_PROCESS, StepModel, StepTimes
 from llmbench.simulation.steps import Steps, reconstruct
-from llmbench.simulation.validation import Scaled, pooled
+from llmbench.simulation.validation import pooled
+
+NO_REPLICA = -1
 
 
-def predicted_seconds(model: StepModel, steps: Steps) -> float:
-    """Return how long steps take by a model, without noise."""
-    decodes, prefills = (steps.where(kind) for kind in kinds(steps))
-    decoding = zip(decodes.rows.tolist(), decodes.depth.tolist(), strict=True)
-    columns = (prefills.tokens, prefills.context, prefills.prompts)
-    prefilling = zip(*(column.tolist() for column in columns), strict=True)
-    return sum(model.decode_seconds(*one) for one in decoding) + sum(
-        model.prefill_seconds(*one) for one in prefilling
-    )
+@dataclass(frozen=True, slots=True)
+class Replayed(StepModel):
+    """The step times of a model, with given variations, one for each engine."""
+
+    model: StepModel
+    variations: Iterator[Noise]
+
+    def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
+        return self.model.prefill_seconds(tokens, context, prompts)
+
+    def decode_line(self, rows: int) -> tuple[float, float]:
+        return self.model.decode_line(rows)
+
+    def noise(self, rng: np.random.Generator) -> Noise:
+        del rng
+        return next(self.variations)
+
+    @property
+    def prefill_tokens(self) -> int:
+        return self.model.prefill_tokens
 
 
-def kinds(steps: Steps) -> tuple[Any, Any]:
-    """Return which steps are decode steps, and which prefill steps, alone."""
-    return steps.decodes, (steps.prefills > 0) & (steps.rows == 0)
+def variations(model: StepTimes, run: Run) -> Iterator[Noise]:
+    """Yield how the steps of each engine of a run differed from a model."""
+    replicas = pc.fill_null(run.records["replica"], NO_REPLICA)
+    for replica in sorted(pc.unique(replicas).to_pylist()):
+        own = reconstruct(replace(run, records=run.records.filter(pc.equal(replicas, replica))))
+        prefills = (own.steps.prefills > 0) & (own.steps.rows == 0)
+        woken = own.steps.after_wait & prefills if model.wake_factors else prefills & False
+        yield Noise(
+            in_order(prefill_factors(model, own.steps.where(prefills & ~woken))),
+            in_order(decode_factors(model, own.steps.where(own.steps.decodes))),
+            in_order(own.lags),
+            in_order(prefill_factors(model, own.steps.where(woken))),
+        )
 
 
-def slowness(model: StepModel, run: Run) -> float:
-    """Return the time of a run's steps relative to the model's."""
-    steps = reconstruct(run).steps
-    measured = sum(float(steps.seconds[kind].sum()) for kind in kinds(steps))
-    return measured / predicted_seconds(model, steps)
+def prefill_factors(model: StepTimes, steps: Steps) -> Floats:
+    columns = zip(steps.tokens, steps.context, steps.prompts, strict=True)
+    return relative(steps, [model.prefill_seconds(*map(int, step)) for step in columns])
+
+
+def decode_factors(model: StepTimes, steps: Steps) -> Floats:
+    columns = zip(steps.rows, steps.depth, strict=True)
+    return relative(steps, [model.decode_seconds(*map(int, step)) for step in columns])
+
+
+def relative(steps: Steps, seconds: Sequence[float]) -> Floats:
+    factors: Floats = steps.seconds / np.array(seconds)
+    return factors
+
+
+def in_order(values: Floats) -> Draw | None:
+    """Return a stream of values in their order, again and again; None without any."""
+    taken = 0
+
+    def draw(count: int) -> Floats:
+        nonlocal taken
+        taken += count
+        return values.take(range(taken - count, taken), mode="wrap")
+
+    return draw if len(values) else None
 
 
 def predictions(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield each percentile of each load: measured, and the errors of both predictions."""
-    runs = [run for run in store.read(folder).runs if not run.failure]
-    loads = sources.by_load(runs)
+    loads = sources.by_load([run for run in store.read(folder).runs if not run.failure])
     for label, group in loads.items():
         others = [run for other, of_load in loads.items() if other != label for run in of_load]
-        model = step_times.fit(others)
+        fit = step_times.fit(others)
         replicas = sources.replicas_of(group[0].case)
-        of_one = model.of(replicas if group[0].case.scenario.replicas else IN_PROCESS)
-        factors = [slowness(of_one, run) for run in group]
+        of_one = fit.of(replicas if group[0].case.scenario.replicas else IN_PROCESS)
         measured = pooled([run.records for run in group])
-        plain, scaled = (
-            pooled(
-                [
-                    simulate(
-                        run.case, Scaled(model, factor), replicas=replicas, repeat=run.repeat
-                    ).records
-                    for run, factor in zip(group, by_run, strict=True)
-                ]
-            )
-            for by_run in ([1.0] * len(group), factors)
-        )
+        held_out = predicted(group, replicas, [fit] * len(group))
+        same = [Replayed(of_one, variations(of_one, run)) for run in group]
+        same_variation = predicted(group, replicas, same)
+        processes = [pooled([run.records]) for run in group]
         for metric, (value, _) in measured.items():
+            low, high = geometric_interval([process[metric][0] for process in processes])
             yield {
                 "load": label,
                 "metric": metric,
                 "measured_ms": 1e3 * value,
-                "held_out": plain[metric][0] / value - 1,
-                "same_speed": scaled[metric][0] / value - 1,
-                "slowness": [round(factor, 3) for factor in factors],
+                "interval": [float(low) / value - 1, float(high) / value - 1],
+                "held_out": held_out[metric][0] / value - 1,
+                "same_variation": same_variation[metric][0] / value - 1,
             }
 
 
+def predicted(
+    group: Sequence[Run], replicas: int, models: Sequence[StepModel]
+) -> dict[str, tuple[float, int]]:
+    """Return the percentiles of the runs of a load, each simulated with a model."""
+    simulated = (
+        simulate(run.case, model, replicas=replicas, repeat=run.repeat)
+        for run, model in zip(group, models, strict=True)
+    )
+    return pooled([run.records for run in simulated])
+
+
 def show(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table("load", "metric", "measured ms", "held out", "same speed", "slowness")
+    table = Table("load", "metric", "measured ms", "interval", "held out", "same variation")
     for row in rows:
-        errors = (f"{100 * row[name]:+.0f} %" for name in ("held_out", "same_speed"))
-        slow = f"{min(row['slowness']):.2f} – {max(row['slowness']):.2f}"
-        table.add_row(row["load"], row["metric"], f"{row['measured_ms']:.4g}", *errors, slow)
+        low, high = row["interval"]
+        errors = (f"{100 * row[name]:+.0f} %" for name in ("held_out", "same_variation"))
+        interval = f"{100 * low:+.0f} to {100 * high:+.0f} %"
+        table.add_row(row["load"], row["metric"], f"{row['measured_ms']:.4g}", interval, *errors)
     console = Console()
     console.print(table)
-    for name in ("held_out", "same_speed"):
+    for name in ("held_out", "same_variation"):
         sizes = [100 * abs(row[name]) for row in rows]
         console.print(f"{name}: median {statistics.median(sizes):.0f} %, most {max(sizes):.0f} %")
 

@@ -18,6 +18,8 @@ ROUNDS = 20
 HUBER = 1.345  # robust standard deviations, from which on a residual has less weight
 MAD_TO_STD = 1.4826
 FEWEST_APART = 30  # prefill steps after an idle time, and others, for separate factors
+SPELL_STEPS = 32  # consecutive steps, in which a machine is taken to have one speed
+BETWEEN = 0.05  # weight of differences between spells, for what those within one cannot tell
 
 
 class Residuals(msgspec.Struct, frozen=True):
@@ -42,11 +44,14 @@ class Fitted(NamedTuple):
 def fitted(steps: Steps) -> Fitted:
     """Fit coefficients to steps, robustly, so that no step is left out and none dominates.
 
-    c = argmin Σ wᵢ (1 − tᵢ(c) / yᵢ)², c ≥ 0, where tᵢ is the fitted and yᵢ the measured time of
-    step i, and wᵢ = min(1, k / |zᵢ|) with zᵢ the residual in robust standard deviations and
-    k = 1.345 (Huber, Robust Estimation of a Location Parameter, 1964), by iterated weights. Then
-    the coefficients of each kind are scaled, so that its fitted and measured times have the same
-    sum. Prefill steps after an idle time are slower (caches and clocks of the processor): if there
+    c = argmin Σ wᵢ (rᵢ(c) − θ r̄ᵢ(c) − (1 − θ))², c ≥ 0, where rᵢ = tᵢ(c) / yᵢ is the fitted over
+    the measured time of step i, and wᵢ = min(1, k / |zᵢ|) with zᵢ the residual in robust standard
+    deviations and k = 1.345 (Huber, Robust Estimation of a Location Parameter, 1964), by iterated
+    weights. r̄ᵢ is the mean over SPELL_STEPS, and θ = 1 − BETWEEN: a slow spell of the machine
+    makes steps of many sequences frequent, and these would seem slow if they were compared with
+    steps of other spells (Mundlak, On the Pooling of Time Series and Cross Section Data, 1978).
+    Then the coefficients of each kind are scaled, so that its fitted and measured times have the
+    same sum. Prefill steps after an idle time are slower (caches and clocks of the processor): if there
     are enough of them, they are left out of that sum and have factors of their own.
     """
     steps = steps.where(steps.seconds > 0)
@@ -87,13 +92,23 @@ def _robust(terms: Floats, seconds: Floats) -> Floats:
     coefficients = np.zeros(terms.shape[1])
     for _ in range(ROUNDS):
         before = coefficients
-        coefficients, _ = nnls(relative * weights[:, None], weights)
-        error = 1 - relative @ coefficients
+        apart = relative - (1 - BETWEEN) * _spell_means(relative, weights)
+        roots = np.sqrt(weights)
+        coefficients, _ = nnls(apart * roots[:, None], BETWEEN * roots)
+        error = BETWEEN - apart @ coefficients
         std = MAD_TO_STD * np.median(np.abs(error)) or 1.0
-        weights = np.sqrt(np.minimum(1, HUBER * std / np.maximum(np.abs(error), 1e-300)))
+        weights = np.minimum(1, HUBER * std / np.maximum(np.abs(error), 1e-300))
         if np.allclose(before, coefficients, rtol=1e-6):
             break
     return coefficients
+
+
+def _spell_means(values: Floats, weights: Floats) -> Floats:
+    """Return for each step the weighted means of its spell, [steps, terms]."""
+    begins = np.arange(0, len(weights), SPELL_STEPS)
+    sums = np.add.reduceat(values * weights[:, None], begins)
+    means: Floats = sums / np.add.reduceat(weights, begins)[:, None]
+    return np.repeat(means, SPELL_STEPS, axis=0)[: len(weights)]
 
 
 def _residuals(ratios: Floats) -> Residuals:

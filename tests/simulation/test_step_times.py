@@ -64,6 +64,28 @@ class Slow(Known):
         return super().noise(rng)._replace(decode=factors)
 
 
+class Spells(Known):
+    """Every other 300 decode steps take twice as long."""
+
+    def noise(self, rng: np.random.Generator) -> Noise:
+        steps = count()
+
+        def factors(size: int) -> NDArray[np.float64]:
+            return np.array([2.0 if next(steps) // 300 % 2 else 1.0 for _ in range(size)])
+
+        return super().noise(rng)._replace(decode=factors)
+
+
+def test_slow_spells_do_not_make_steps_of_many_sequences_slow() -> None:
+    loads = [{"kind": "poisson", "rate": rate} for rate in (20, 40)]
+    step_times = fit([measured(case(load=load, requests=500), Spells()) for load in loads])
+
+    def of_many(model: StepTimes | Known) -> float:
+        return model.decode_seconds(8, 320) / model.decode_seconds(1, 40)
+
+    assert of_many(step_times) == pytest.approx(of_many(Known()), rel=0.1)
+
+
 class Sleepy(Known):
     """Prefill steps after a wait take 1.5 times as long."""
 
