@@ -280,10 +280,21 @@ def by_case(
 
 
 def reasons(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
-    """Return the reasons for missing cells as sentences, for readers without tooltips."""
-    names: dict[str, dict[str, None]] = {}
+    """Return the reasons for missing cells as sentences, for readers without tooltips.
+
+    Each names the rows that it holds for, by their first cells, unless it holds for all of several.
+    """
+    names: dict[str, None] = {}
+    by_reason: dict[str, dict[str, None]] = {}
     for name, *cells in rows:
+        names[name.text] = None
         for cell in cells:
             if cell.is_missing:
-                names.setdefault(cell.note, {})[name.text] = None
-    return [f"{MISSING} {reason} ({', '.join(of)})." for reason, of in names.items()]
+                by_reason.setdefault(cell.note, {})[name.text] = None
+    return [_reason(why, of, len(names)) for why, of in by_reason.items()]
+
+
+def _reason(why: str, rows: Iterable[str], of: int) -> str:
+    listed = list(rows)
+    named = "" if 1 < of == len(listed) else f" ({', '.join(listed)})"
+    return f"{MISSING} {why}{named}."

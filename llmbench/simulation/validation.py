@@ -200,10 +200,13 @@ def _factor(measured: float, predictions: Sequence[float]) -> float:
     """Return the step-time factor at which a percentile has its measured value.
 
     Interpolated linearly between the logarithms of FACTORS and of the predictions at them, and
-    continued beyond them in proportion.
+    continued beyond them in proportion. At most the error itself: a latency grows at least as much
+    as the steps in it, and where rare events make it vary, more than with them, nothing can be
+    interpolated.
     """
     logs = np.maximum.accumulate(np.log(predictions))  # noise may exceed the effect of a factor
     factors, target = np.log(FACTORS), float(np.log(measured))
     inside = float(np.interp(target, logs, factors))
     beyond = target - float(np.clip(target, logs[0], logs[-1]))
-    return float(np.exp(inside + beyond))
+    error = target - float(np.log(predictions[FACTORS.index(1.0)]))
+    return float(np.exp(np.clip(inside + beyond, min(0.0, error), max(0.0, error))))

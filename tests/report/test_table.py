@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmbench.report import html
-from llmbench.report.table import Cell, Column, Table, split_shared, text_columns
+from llmbench.report.table import Cell, Column, Table, missing, reasons, split_shared, text_columns
 
 COLUMNS = (*text_columns("case"), Column("runs"), Column("seconds"))
 
@@ -43,3 +43,11 @@ def test_a_page_has_the_shared_values_in_the_caption() -> None:
     caption = page.partition("<caption>")[2].partition("</caption>")[0]
     assert caption == 'Same in all rows: <span>runs <b data-value="3">3</b></span>.'
     assert page.count("<td") == 2
+
+
+def test_a_reason_names_its_rows_unless_it_holds_for_all() -> None:
+    some = [(Cell("a"), missing("not asked")), (Cell("b"), Cell("1"))]
+    every = [(Cell("a"), missing("not asked")), (Cell("b"), missing("not asked"))]
+    assert reasons(some) == ["— not asked (a)."]
+    assert reasons(every) == ["— not asked."]
+    assert reasons(some[:1]) == ["— not asked (a)."]

@@ -10,6 +10,7 @@ from simulated_loads import Service, case, queued
 
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 from llmbench.simulation.step_times import StepModel
 from llmbench.simulation.validation import Predicted, Scaled, Validation, validate
 
@@ -82,6 +83,16 @@ def test_a_factor_is_small_where_latencies_are_sensitive() -> None:
     worst = next(figure for figure in figures if figure.metric == "e2e_p99")
     assert worst.error < -0.5  # a queue that grows was not predicted
     assert 1.0 < worst.factor < 1.05
+
+
+def test_a_factor_is_at_most_the_error_where_latencies_are_insensitive() -> None:
+    def insensitive(case: Case, model: StepModel, replicas: int, repeat: int) -> Run:
+        del model
+        return queued(case, Service(0.25), replicas, repeat)
+
+    runs = [measured(1.0), measured(2.0, seconds=0.26)]
+    validation = validate(runs, mean_service, insensitive)
+    assert validation.held_out[1].figures[0].factor == pytest.approx(1.04, rel=1e-3)
 
 
 def test_the_spread_is_the_root_mean_square_of_the_logarithms_of_the_factors() -> None:
