@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from llmbench.simulation.answer import CapacityAnswer
     from llmbench.simulation.step_times import StepModel
 
-HELP = "how many replicas a load needs, from measured step times"
-DESCRIPTION = "Simulate a scenario's load on several replicas, with step times of measured runs."
+HELP = "find how many replicas a load needs, from measured step times"
+DESCRIPTION = (
+    "Find the smallest number of replicas that meets the objectives at each load, by simulation with "
+    "step times of measured runs."
+)
 EPILOG = """\
 examples:
   llmbench simulate capacity --from results/capacity --replicas 1..8 --load.rate 10..400
@@ -29,12 +32,15 @@ examples:
   llmbench simulate chat.yaml --from results/a --replicas 8 --over engine.slots=4,8,16
   llmbench simulate chat.yaml --from results/a --replicas 1..8 --out results/a-capacity --json
 
-Ranges: 1..8 are whole numbers of replicas; 10..1000 are 10 geometrically spaced rates, 10..1000/5
-are 5. The step times are fitted to the runs of --from, which were measured with a local backend at
-several loads, and checked by leaving out each load in turn. The interval of an answer is the range
-over --repeats simulations with other seeds and with the error of the step times: 39 make it 95 %.
-Exit codes: 0 an answer at every load, 1 no number of replicas in the range holds the objectives at
-some load, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+Ranges: 1..8 are whole numbers of replicas; 10..1000 are 10 geometrically
+spaced rates, 10..1000/5 are 5. The step times are fitted to the runs of --from,
+which were measured with a local backend at several loads, and checked on each
+load in turn, held out from the fit. The interval of an answer is the range over
+--repeats simulations with other seeds and with the error of the step times: 39
+give a 95 % interval.
+Exit codes: 0 an answer at every load, 1 none at some load, 2 bad input, also if
+answers are only outside of what was measured, 130 interrupted by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP.
 """
 MAX_REPEATS = 1000
 
@@ -57,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replicas", required=True, metavar="RANGE", help="numbers of replicas, 1..8 or 1,2,4"
     )
     parser.add_argument(
-        "--load.rate", dest="rate", metavar="RANGE", help="requests per second, 10..1000 or 10,50"
+        "--load.rate",
+        dest="rate",
+        metavar="RANGE",
+        help="requests per second, 10..1000, 10..1000/5 or 10,50",
     )
     parser.add_argument(
         "--over",

@@ -31,7 +31,7 @@ COSTS = {
     "power_watts": ("power", "W"),
     "energy_joules_per_output_token": ("energy/token", "J"),
 }
-NO_ANSWER = "no number of replicas in the range holds the objectives"
+NO_ANSWER = "no number of replicas in the range meets the objectives"
 
 
 # -- sentences -------------------------------------------------------------------------------------
@@ -50,14 +50,14 @@ def _needed(answer: CapacityAnswer) -> Iterator[str]:
         yield _between(first, last) if len(answered) > 1 else _single(answer, first)
     if missed := [load_of(point.case) for point in answer.points if not point.smallest]:
         at = listed(missed) if len(missed) <= table.PAIR else f"{missed[0]} to {missed[-1]}"
-        yield f"At {at}, none of {_counts(answer)} replicas holds the objectives."
+        yield f"At {at}, none of {_counts(answer)} replicas meets the objectives."
 
 
 def _single(answer: CapacityAnswer, point: Point) -> str:
     interval = f"{100 * answer.confidence:.0f} % interval {interval_of(point)}"
     number = point.smallest.replicas if point.smallest else 0
-    holds = "1 replica holds" if number == 1 else f"{number:,} replicas hold"
-    return f"At {load_of(point.case)}, {holds} the objectives ({interval})."
+    meet = "1 replica meets" if number == 1 else f"{number:,} replicas meet"
+    return f"At {load_of(point.case)}, {meet} the objectives ({interval})."
 
 
 def _between(first: Point, last: Point) -> str:
@@ -81,7 +81,7 @@ def _extrapolated(answer: CapacityAnswer) -> Iterator[str]:
             yield f"The answer at {load_of(point.case)} is an extrapolation: {outside}."
         elif not point.smallest and (beyond := [cell for cell in point.cells if cell.outside]):
             yield (
-                f"At {load_of(point.case)}, {beyond[0].replicas:,} replicas would hold them, but "
+                f"At {load_of(point.case)}, {beyond[0].replicas:,} replicas would meet them, but "
                 f"outside of what was measured: {listed(beyond[0].outside)}."
             )
 
@@ -104,7 +104,7 @@ def _trust(answer: CapacityAnswer) -> Iterator[str]:
         return
     errors = [abs(figure.error) for figure in validation.supported]
     yield (
-        f"Each of {len(validation.held_out)} {validation.way}s was left out of the fit: all "
+        f"Each of {len(validation.held_out)} {validation.way}s was held out from the fit: all "
         f"percentiles were predicted within {_percent(error)}, half of them within "
         f"{_percent(float(np.median(errors)))}. As an error of step times, that is "
         f"{_percent(float(np.expm1(validation.spread)))}."
@@ -144,7 +144,7 @@ def needed(answer: CapacityAnswer) -> Table:
     """Return the smallest number of replicas at each load, its interval, use and costs."""
     columns = (
         *table.text_columns("load"),
-        Column("replicas", "the smallest number that holds the objectives"),
+        Column("replicas", "the smallest number that meets the objectives"),
         Column("interval", f"{100 * answer.confidence:.0f} %, with the error of the step times"),
         *(Column(label(key)) for key in answer.slo),
         Column("busy", "share of the time in which a replica has a request"),

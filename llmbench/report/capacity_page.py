@@ -61,10 +61,10 @@ def needed(answer: CapacityAnswer) -> Chart:
         layout(height=280, xaxis=axis("load", type="category"), yaxis=log_axis("replicas", ends)),
     )
     caption = (
-        "The smallest number of replicas that holds the objectives, and its interval with the error"
+        "The smallest number of replicas that meets the objectives, and its interval with the error"
         " of the step times. An arrow: no upper end within the range."
     )
-    empty = "" if points else "No number of replicas in the range holds the objectives."
+    empty = "" if points else "No number of replicas in the range meets the objectives."
     return Chart("needed", "Replicas by load", figure, caption, empty=empty)
 
 

@@ -181,14 +181,14 @@ def _parts(name: str, curve: Curve, points: Sequence[_Point]) -> Iterator[str]:
     below = points[: points.index(broken)] if broken else points
     has_objectives = any(point.case.objectives for point in points)
     held, undecided = ([p.at for p in below if p.held is held] for held in (True, None))
-    verb, what = ("hold", "the objectives") if has_objectives else ("keep up with", "the load")
-    holds = f"{_third(verb)} {what}"
+    verb, what = ("meet", "the objectives") if has_objectives else ("keep up with", "the load")
+    meets = f"{_third(verb)} {what}"
     if held:
         highest = ", the highest tried" if held[-1] == curve[-1][0] else ""
-        yield f"{name} {holds} up to {held[-1]}{highest}"
+        yield f"{name} {meets} up to {held[-1]}{highest}"
     elif undecided:
         cases = [point.case for point in below]
-        yield f"It is undecided whether {name} {holds} {_at(undecided, curve)}: {_doubt(cases)}"
+        yield f"It is undecided whether {name} {meets} {_at(undecided, curve)}: {_doubt(cases)}"
     elif broken:
         lowest = f"{name} does not {verb} {what} at {broken.at}, the lowest measured"
         yield f"{lowest}: it {broken.shortfall}"
@@ -197,7 +197,7 @@ def _parts(name: str, curve: Curve, points: Sequence[_Point]) -> Iterator[str]:
     if broken and below:
         yield f"at {broken.at} it {broken.shortfall}"
     if again := [point.at for point in points if point.held and point not in below]:
-        yield f"it {holds} again {_at(again, curve)}"
+        yield f"it {meets} again {_at(again, curve)}"
     if lost := [at for at, case in curve if not case.runs]:
         yield f"no results {_at(lost, curve)}"
 

@@ -45,7 +45,7 @@ class CapacityAnswer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether some number of replicas holds the objectives at every load."""
+        """Whether some number of replicas meets the objectives at every load."""
         return all(point.smallest for point in self.points)
 
 

@@ -1,4 +1,4 @@
-"""The smallest number of replicas that holds the objectives at each load, with its interval."""
+"""The smallest number of replicas that meets the objectives at each load, with its interval."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The answer at a load: all simulated cells, and the smallest that holds the objectives.
+    """The answer at a load: all simulated cells, and the smallest that meets the objectives.
 
     ``low`` and ``high`` are the ends of the interval; None: above all numbers of replicas.
     ``requests`` is the number of one run.

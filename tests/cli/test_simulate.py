@@ -88,7 +88,7 @@ def test_a_load_that_no_number_holds_is_exit_code_1(
     answer = answered(measured, capsys, *arguments, code=1)
     (load,) = answer["loads"]
     assert load["replicas"] is None
-    assert "none of 1 to 2 replicas holds the objectives" in answer["conclusion"][0]
+    assert "none of 1 to 2 replicas meets the objectives" in answer["conclusion"][0]
 
 
 def test_another_key_can_be_asked(

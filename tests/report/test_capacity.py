@@ -75,7 +75,7 @@ def answer() -> CapacityAnswer:
 
 def test_the_answer_at_one_load_has_its_interval() -> None:
     first, *_ = capacity.sentences(answered(15.0))
-    assert first == "At 15/s, 4 replicas hold the objectives (50 % interval 4)."
+    assert first == "At 15/s, 4 replicas meet the objectives (50 % interval 4)."
 
 
 def test_the_answer_at_several_loads_has_the_ends_and_what_is_not_held(
@@ -83,7 +83,7 @@ def test_the_answer_at_several_loads_has_the_ends_and_what_is_not_held(
 ) -> None:
     first, second, *_ = capacity.sentences(answer)
     assert first == "From 3/s to 15/s, the objectives need 1 to 4 replicas."
-    assert second == "At 60/s, none of 1 to 8 replicas holds the objectives."
+    assert second == "At 60/s, none of 1 to 8 replicas meets the objectives."
 
 
 def test_a_small_error_is_stated(answer: CapacityAnswer) -> None:
@@ -121,7 +121,7 @@ def test_what_could_not_be_checked_is_said_plainly(
 
 def test_what_lies_outside_of_the_measured_range_is_named() -> None:
     sentences = capacity.sentences(answered(15.0, outside=("rows 9 is outside",)))
-    assert sentences[0] == "At 15/s, none of 1 to 8 replicas holds the objectives."
+    assert sentences[0] == "At 15/s, none of 1 to 8 replicas meets the objectives."
     assert sentences[1].endswith("outside of what was measured: rows 9 is outside.")
 
 
@@ -134,7 +134,7 @@ def test_every_load_has_a_row_with_costs_or_the_reason(answer: CapacityAnswer) -
     assert [row[0].text for row in table.rows] == ["3/s", "15/s", "60/s"]
     assert [row[1].value for row in table.rows] == [1, 4, None]
     assert table.rows[1][table.columns.index(_named(table.columns, "cost/h"))].value == 8.0
-    assert "no number of replicas in the range holds the objectives (60/s)" in table.note
+    assert "no number of replicas in the range meets the objectives (60/s)" in table.note
 
 
 def _named(columns: tuple[Column, ...], label: str) -> Column:

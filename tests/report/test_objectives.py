@@ -125,9 +125,9 @@ def test_a_sweep_has_a_sentence_per_backend(tmp_path: Path) -> None:
     cases = {(b, r): GOOD for b in ("large", "small") for r in (4.0, 8.0, 16.0)}
     cases |= {("small", 8.0): BEHIND, ("small", 16.0): BEHIND}
     assert said(tmp_path, cases) == [
-        "large holds the objectives up to 16/s, the highest tried.",
+        "large meets the objectives up to 16/s, the highest tried.",
         (
-            "small holds the objectives up to 4/s; at 8/s it misses TTFT p99 (24.8 s, objective "
+            "small meets the objectives up to 4/s; at 8/s it misses TTFT p99 (24.8 s, objective "
             "500 ms) and answers 5.3 requests/s."
         ),
     ]
@@ -136,8 +136,8 @@ def test_a_sweep_has_a_sentence_per_backend(tmp_path: Path) -> None:
 def test_a_backend_may_miss_its_objectives_at_the_lowest_load(tmp_path: Path) -> None:
     assert said(tmp_path, {("a", 2): BAD, ("a", 4): GOOD}) == [
         (
-            "a does not hold the objectives at 2/s, the lowest measured: it misses TTFT p99 "
-            "(875 ms, objective 500 ms); it holds the objectives again at 4/s."
+            "a does not meet the objectives at 2/s, the lowest measured: it misses TTFT p99 "
+            "(875 ms, objective 500 ms); it meets the objectives again at 4/s."
         )
     ]
 
@@ -145,11 +145,11 @@ def test_a_backend_may_miss_its_objectives_at_the_lowest_load(tmp_path: Path) ->
 def test_loads_that_are_undecided_or_failed_are_named(tmp_path: Path) -> None:
     few = {**GOOD, "requests": 2}
     assert said(tmp_path, {("a", 2): GOOD, ("a", 4): few, ("a", 8): None}) == [
-        "a holds the objectives up to 2/s; it is undecided at 4/s; no results at 8/s."
+        "a meets the objectives up to 2/s; it is undecided at 4/s; no results at 8/s."
     ]
     assert said(tmp_path / "all", {("a", 2): few, ("a", 4): few}) == [
         (
-            "It is undecided whether a holds the objectives at every point: the percentiles need "
+            "It is undecided whether a meets the objectives at every point: the percentiles need "
             "more requests."
         )
     ]
