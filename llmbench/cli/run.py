@@ -55,10 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="fail if more of any run's measured requests failed (0.5); the run is still stored",
+        help="exit with 1 if more than this share of a run's measured requests failed (0.5)",
     )
     options.add_ray(parser)
-    parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="list the runs without measuring; with --ray, of the cluster's nodes",
+    )
     draft.add_arguments(parser)
     options.add_path(parser, "--save", "FILE", "write the scenario of these flags to a new file")
     parser.add_argument("--force", action="store_true", help="let --save replace a file")

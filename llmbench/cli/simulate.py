@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HELP = "find how many replicas a load needs, from measured step times"
 DESCRIPTION = (
-    "Find the smallest number of replicas that meets the objectives at each load, by simulation with "
-    "step times of measured runs."
+    "Find the smallest number of replicas that meets the objectives at each load, by simulation "
+    "with step times of measured runs."
 )
 EPILOG = """\
 examples:

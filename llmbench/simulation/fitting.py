@@ -51,8 +51,8 @@ def fitted(steps: Steps) -> Fitted:
     makes steps of many sequences frequent, and these would seem slow if they were compared with
     steps of other spells (Mundlak, On the Pooling of Time Series and Cross Section Data, 1978).
     Then the coefficients of each kind are scaled, so that its fitted and measured times have the
-    same sum. Prefill steps after an idle time are slower (caches and clocks of the processor): if there
-    are enough of them, they are left out of that sum and have factors of their own.
+    same sum. Prefill steps after an idle time are slower (caches and clocks of the processor): if
+    there are enough of them, they are left out of that sum and have factors of their own.
     """
     steps = steps.where(steps.seconds > 0)
     terms = basis.terms(steps)

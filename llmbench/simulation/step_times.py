@@ -21,6 +21,11 @@ from llmbench.simulation.fitting import Fitted, Residuals, fitted
 from llmbench.simulation.steps import Steps, reconstruct
 
 FEWEST_STEPS = 100  # of each kind
+MEANINGS = {
+    "tokens": "tokens per prefill step",
+    "rows": "sequences per decode step",
+    "depth": "cached tokens per decode step",
+}
 IN_PROCESS = 0  # replicas of a backend that runs in the process of the load
 
 
@@ -152,7 +157,7 @@ class StepTimes(msgspec.Struct, frozen=True, dict=True):
         """
         given = {"tokens": tokens, "rows": rows, "depth": depth}
         return tuple(
-            f"{name} {value:,} is outside the measured range of {limits.least:,g} to "
+            f"{value:,} {MEANINGS[name]} are outside the measured range of {limits.least:,g} to "
             f"{limits.most:,g}"
             for name, value in given.items()
             if value is not None and not (limits := self.fit.ranges[name]).has(value)

@@ -105,7 +105,7 @@ def test_longer_prompts_than_those_measured_are_no_answer_unless_asked_for(
     more = ("--replicas", "4", "--load.rate", "8", "--set", "workload.prompt_tokens=120")
     assert simulate(measured, *more) == 2
     message = capsys.readouterr().err
-    assert "simulate: tokens 120 is outside the measured range of 8 to" in message
+    assert "simulate: 120 tokens per prefill step are outside the measured range of 8 to" in message
     assert "--extrapolate" in message
     marked = answered(measured, capsys, *more, "--extrapolate")
     assert marked["loads"][0]["extrapolated"]

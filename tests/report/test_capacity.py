@@ -88,7 +88,7 @@ def test_the_answer_at_several_loads_has_the_ends_and_what_is_not_held(
 
 def test_a_small_error_is_stated(answer: CapacityAnswer) -> None:
     assert capacity.sentences(answer)[2] == (
-        "Each of 2 loads was left out of the fit: all percentiles were predicted within 2.0 %, half"
+        "Each of 2 loads was held out from the fit: all percentiles were predicted within 2.0 %, half"
         " of them within 2.0 %. As an error of step times, that is 2.0 %."
     )
     assert len(capacity.sentences(answer)) == 3
@@ -102,7 +102,7 @@ def test_an_error_above_ten_percent_is_said_plainly(answer: CapacityAnswer) -> N
 def test_a_single_load_is_said_plainly(answer: CapacityAnswer) -> None:
     sentences = capacity.sentences(replace(answer, validation=validation(1.02, "repeat")))
     assert "no other load was held out" in sentences[2]
-    assert "Each of 2 repeats was left out" in sentences[3]
+    assert "Each of 2 repeats was held out" in sentences[3]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_ranges_say_what_is_outside() -> None:
     step_times = fitted(Known())
     assert step_times.check(tokens=30, rows=8, depth=100) == ()
     (reason,) = step_times.check(rows=9)
-    assert reason == "rows 9 is outside the measured range of 1 to 8"
+    assert reason == "9 sequences per decode step are outside the measured range of 1 to 8"
 
 
 def test_a_stored_model_is_read_back() -> None:
