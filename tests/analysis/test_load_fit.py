@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
@@ -29,6 +29,7 @@ def test_exact_shares_give_the_exact_load(at: float, slope: float, allowed: floa
     assert found.slope == pytest.approx(slope, rel=1e-5)
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 1000), st.floats(0.01, 100.0))
 def test_the_unit_of_the_load_does_not_matter(seed: int, unit: float) -> None:
     slow = stream(seed, "slow").binomial(500, shares(10.5, 0.8, LOADS))
@@ -39,6 +40,7 @@ def test_the_unit_of_the_load_does_not_matter(seed: int, unit: float) -> None:
         assert (one.low is None) == (other.low is None)
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 1000))
 def test_the_interval_contains_the_estimate(seed: int) -> None:
     slow = stream(seed, "slow").binomial(500, shares(10.5, 0.8, LOADS))

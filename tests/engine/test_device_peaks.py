@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.engine import device_peaks
+from llmbench.environment import child_process
 from llmbench.errors import Unavailable
 
 CPU = torch.device("cpu")
@@ -88,10 +91,18 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_that_fails_is_reported_with_its_last_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    failed = subprocess.CompletedProcess(
-        [], 1, "", "Traceback ...\nAttributeError: no_such_dtype\n"
-    )
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    @contextmanager
+    def dying(_module: str, _key: dict[str, Any], stderr: TextIO) -> Iterator[Mock]:
+        stderr.write("Traceback ...\nAttributeError: no_such_dtype\n")
+        yield Mock(poll=Mock(return_value=True), receive=Mock(side_effect=EOFError))
+
+    monkeypatch.setattr(child_process, "start", dying)
+    with pytest.raises(Unavailable, match=r"could not be measured: AttributeError: no_such_dtype$"):
+        device_peaks.peaks_of(CPU, "no_such_dtype", threads=2)
+
+
+@pytest.mark.slow
+def test_a_real_process_that_fails_is_reported() -> None:
     with pytest.raises(Unavailable, match=r"could not be measured: .*no_such_dtype"):
         device_peaks.peaks_of(CPU, "no_such_dtype", threads=2)
 

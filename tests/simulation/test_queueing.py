@@ -7,6 +7,7 @@ several replicas share.
 
 from __future__ import annotations
 
+from itertools import product
 from math import factorial
 
 import numpy as np
@@ -23,6 +24,8 @@ from llmbench.simulation.step_times import StepModel
 
 REQUESTS, BATCHES = 100_000, 40
 STUDENT = 3.6  # 99.9 % of Student's t with 39 degrees of freedom
+MEAN_WAITS = {"constant": 0.5, "exponential": 1.0}  # M/D/1 and M/M/1, in rho / (1 - rho)
+BY_DEFAULT = {("constant", 0.6), ("exponential", 0.8)}
 STEP = 0.01  # of a decode step, relative to the mean service time
 
 
@@ -60,18 +63,21 @@ def check_mean(values: NDArray[np.float64], theory: float, bias: float = 0.0) ->
     assert error < 0.1 * theory
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 @pytest.mark.parametrize(
-    ("service", "mean_wait"), [("constant", 0.5), ("exponential", 1.0)], ids=["M/D/1", "M/M/1"]
+    ("service", "load"),
+    [
+        pytest.param(*case, marks=() if case in BY_DEFAULT else pytest.mark.slow)
+        for case in product(MEAN_WAITS, (0.3, 0.6, 0.8))
+    ],
 )
 def test_waits_for_one_server_are_those_of_pollaczek_and_khinchine(
-    service: str, mean_wait: float, load: float
+    service: str, load: float
 ) -> None:
     rng = np.random.default_rng(1)
     factors = exponential(rng.spawn(1)[0]) if service == "exponential" else Factors(NO_NOISE)
     arriving = plan(rng, load, np.ones(REQUESTS, dtype=np.int64))
     served = serve_alone(arriving, FastReplica(Server(), 1, 1, factors))
-    check_mean(served.started - arriving.due, mean_wait * load / (1 - load))
+    check_mean(served.started - arriving.due, MEAN_WAITS[service] * load / (1 - load))
 
 
 def erlang_c(servers: int, offered: float) -> float:

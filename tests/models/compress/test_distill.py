@@ -33,40 +33,52 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(student.module.state_dict())
 
 
-def test_a_student_is_an_ordinary_model_with_its_teachers_tokenizer(tmp_path: Path) -> None:
-    results = distilled(tmp_path / "student")
-    options = ModelOptions(source=str(tmp_path / "student"), device="cpu")
+def notes(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / NOTES).read_text("utf-8"))
+    return results
+
+
+@pytest.fixture(scope="module")
+def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a student whose training nothing interrupted."""
+    folder = tmp_path_factory.mktemp("distilled") / "student"
+    assert distilled(folder) == notes(folder)
+    return folder
+
+
+def test_a_student_is_an_ordinary_model_with_its_teachers_tokenizer(student_folder: Path) -> None:
+    options = ModelOptions(source=str(student_folder), device="cpu")
     student = models.load_model(options)
     assert student.module.config.num_hidden_layers == 2
-    assert student.weight_bytes == results["weight_bytes"]["student"]
+    assert student.weight_bytes == notes(student_folder)["weight_bytes"]["student"]
     teacher = models.load_tokenizer(ModelOptions(source="builtin:tiny"))
     assert models.load_tokenizer(options).encode("A whale.") == teacher.encode("A whale.")
-    assert json.loads((tmp_path / "student" / NOTES).read_text("utf-8")) == results
-    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+    assert [path.name for path in student_folder.parent.iterdir()] == ["student"]
 
 
 def test_training_brings_the_student_nearer_to_held_out_text(tmp_path: Path) -> None:
-    losses = distilled(tmp_path / "s", steps=30, batch=4, tokens=64, texts=64)[
+    losses = distilled(tmp_path / "s", steps=24, batch=4, tokens=48, texts=32)[
         "held_out_cross_entropy"
     ]
     assert losses["teacher"] < losses["student"] < losses["student_before"] - 0.1
 
 
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(
+    student_folder: Path, tmp_path: Path
+) -> None:
     def interrupt(step: int, _: float) -> None:
         if step == 4:
             raise KeyboardInterrupt
 
-    whole = distilled(tmp_path / "whole")
     work = tmp_path / "parted.training"
     recipe = Distillation(**SMALL)
     with pytest.raises(KeyboardInterrupt):
         distill(recipe, tmp_path / "parted", work, lambda _: None, interrupt)
     assert not (tmp_path / "parted").exists()
     parted = distill(recipe, tmp_path / "parted", work, lambda _: None, lambda *_: None)
-    assert parted["losses"] == whole["losses"]
+    assert parted["losses"] == notes(student_folder)["losses"]
     assert all(len(parted["losses"][name]) == SMALL["steps"] for name in LOSSES)
-    expected = weights(tmp_path / "whole")
+    expected = weights(student_folder)
     for name, weight in weights(tmp_path / "parted").items():
         assert torch.equal(weight, expected[name]), name
 
