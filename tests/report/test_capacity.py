@@ -88,8 +88,8 @@ def test_the_answer_at_several_loads_has_the_ends_and_what_is_not_held(
 
 def test_a_small_error_is_stated(answer: CapacityAnswer) -> None:
     assert capacity.sentences(answer)[2] == (
-        "Each of 2 loads was held out from the fit: all percentiles were predicted within 2.0 %, half"
-        " of them within 2.0 %. As an error of step times, that is 2.0 %."
+        "Each of 2 loads was held out from the fit: all percentiles were predicted within 2.0 %, "
+        "half of them within 2.0 %. As an error of step times, that is 2.0 %."
     )
     assert len(capacity.sentences(answer)) == 3
 
