@@ -68,7 +68,10 @@ def test_names_that_are_no_paths_below_the_folder_are_left_out(
     [
         ("s3://me:secret@b/run", "s3://b/run: expected a URL without credentials or a signature"),
         ("s3://b/run?X-Amz-Signature=abc", "s3://b/run: expected a URL without credentials"),
-        ("https://b.s3.amazonaws.com/run?X-Amz-Signature=abc", "a web address; write the store's"),
+        (
+            "https://b.s3.amazonaws.com/run?X-Amz-Signature=abc",
+            "a web address; use the store's own URL",
+        ),
         ("s3://", "expected a bucket and a folder"),
         ("nowhere://b/run", "Protocol not known"),
     ],
