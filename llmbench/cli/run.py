@@ -85,8 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         leave_out_pandas()
         folder = _begin(arguments, _source_here, plan.check_here)
-        measure = lambda begun: _run_here(begun, arguments, relay)  # noqa: E731 (one line)
-        return _measure(folder, arguments, plan.probe, measure)
+        return _measure(
+            folder, arguments, plan.probe, lambda begun: _run_here(begun, arguments, relay)
+        )
 
 
 def _source_here(arguments: argparse.Namespace) -> Source:
