@@ -7,7 +7,6 @@ come, such as `load: mlperf`, is notified late.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,21 +18,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llmbench import models, plugins
-from llmbench.backends import (
-    BackendReport,
-    LoadShape,
-    OpenContext,
-    Record,
-    frozen_gc,
-    not_effective,
-)
+from llmbench.backends import BackendReport, OpenContext, Record, Server, frozen_gc, not_effective
 from llmbench.engine import Sequence
 from llmbench.errors import InputError, MeasurementError
-from llmbench.loads import Clock, Dispatch, MonotonicClock, RequestOutcome
+from llmbench.loads import Clock, Dispatch, RequestOutcome
 
 if TYPE_CHECKING:
     from llmbench.backends import TorchModel
-    from llmbench.workloads import Request
 
 PAGE_TOKENS = 256  # transformers' default
 WARMUP_ROUNDS = 3
@@ -83,7 +74,7 @@ class GenerateBatch:
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
             continuous_batching_config=self._sizes(context),
         ) as manager:
-            server = Server(context, model, manager, cold_start)
+            server = BatchServer(context, model, manager, cold_start)
             server.warm_up(began)
             yield server
 
@@ -124,7 +115,7 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
 
 
 @dataclass
-class Server:
+class BatchServer(Server):
     """A model, and the manager whose thread serves it; ``cold_start`` is in seconds by stage."""
 
     context: OpenContext
@@ -135,28 +126,9 @@ class Server:
     counters: dict[str, int] = field(default_factory=dict)
 
     @property
-    def pid(self) -> int:
-        """This process."""
-        return os.getpid()
-
-    @property
     def torch_model(self) -> TorchModel:
         """The model, for maps of attention."""
         return self.model
-
-    def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: the thread does not expose logits."""
-
-    def prepare(self, requests: list[Request]) -> list[Request]:
-        """Return the requests: they are sent as they are."""
-        return requests
-
-    def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: there is no client to calibrate."""
-
-    def new_clock(self) -> Clock:
-        """Return the clock of the load."""
-        return MonotonicClock()
 
     def warm_up(self, began: float) -> None:
         """Answer prompts of lengths that will come, as many at once as there are slots."""

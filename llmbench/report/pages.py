@@ -74,7 +74,7 @@ def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) 
 def _content(results: Results) -> dict[str, Any]:
     """Return the variables of the report template, in page order."""
     sentences, courses = answer(results), soak.tested_rows(results)
-    with_requests = [case for case in results.measured if not case.is_summary]
+    with_requests = [case for case in results.measured if len(case.runs[0].records)]
     return {
         "run_set": results.run_set,
         "cases": results.measured,

@@ -226,7 +226,7 @@ def test_a_sleep_in_the_decode_step_of_one_of_two_checkouts_is_a_regression(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = checkout / "llmbench" / "engine" / "engine.py"
-    step = "        running = self._scheduler.running\n"
+    step = "        running = self._scheduler.decoding\n"
     assert step in engine.read_text()
     faster = tmp_path / "faster"
     shutil.copytree(checkout, faster)

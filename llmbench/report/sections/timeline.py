@@ -67,6 +67,9 @@ def timeline(case: CaseResults) -> Chart:
     """
     run = case.runs[0]
     rows = _drawn_requests(run)
+    key, title = f"timeline-{case.index}", f"{case.name}, run {run.repeat}"
+    if not rows:
+        return Chart(key, title, go.Figure(), "", empty="The run has no records of requests.")
     read = [series for series in run.series if len(series.times) and not activity_of(series)]
     read = [] if run.is_simulated else read
     machine = (series for series in read if not throttling.is_mask(series))
@@ -87,8 +90,8 @@ def timeline(case: CaseResults) -> Chart:
     requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
     figure.update_layout(meta={"requests": requests, **_view(rows)})
     return Chart(
-        f"timeline-{case.index}",
-        f"{case.name}, run {run.repeat}",
+        key,
+        title,
         figure,
         _caption(throttled, has_abandoned=any(map(_is_abandoned, rows))),
         _downsampling(run, rows, strips),

@@ -39,6 +39,13 @@ def test_a_timeline_without_abandoned_requests_says_nothing_of_them(tmp_path: Pa
     assert "abandoned by the user" not in [trace.name for trace in chart.figure.data]
 
 
+def test_a_run_without_requests_has_no_timeline(tmp_path: Path) -> None:
+    plan = planned("eager", 1)
+    run = run_of(plan, records=records_table([]))
+    case = Results(replace(begun(tmp_path, [plan]), runs=(run,))).measured[0]
+    assert timeline(case).empty == "The run has no records of requests."
+
+
 def test_abandoned_requests_have_a_column_where_there_are_any(tmp_path: Path) -> None:
     with_any, without = (
         overview.headline(results(tmp_path / name, *more))
