@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -17,6 +18,8 @@ from rich.text import Text
 
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of CPU time that the measurement needs
 BAR_WIDTH = 24
+LABEL_WIDTH, MARGIN, GAP = 32, 3, 2  # the margin leaves room for ^C
+ALL_RUNS = "all runs"
 
 
 class Display(ABC):
@@ -41,6 +44,16 @@ class Display(ABC):
 
     def __exit__(self, *_: object) -> None:
         self._shown.close()
+
+    def columns(self, *labels: str) -> tuple[Table, int]:
+        """Return a table for rows of a label and a text, and how wide a text can be."""
+        widest = max(map(cell_len, labels))
+        label = min(LABEL_WIDTH, self.console.width // 3, widest)
+        room = self.console.width - label - MARGIN - GAP
+        table = Table.grid(padding=(0, GAP))
+        table.add_column(no_wrap=True, width=label, overflow="ellipsis")
+        table.add_column(no_wrap=True, max_width=room, overflow="ellipsis")
+        return table, room
 
     @abstractmethod
     def view(self) -> Table:

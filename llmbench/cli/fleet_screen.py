@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbench.campaign.observer import Observer
-from llmbench.cli.display import BAR_WIDTH, Display, bar, clock
+from llmbench.cli.display import ALL_RUNS, BAR_WIDTH, Display, bar, clock
 from llmbench.cli.live import LiveMetrics
 from llmbench.cli.progress import again, ending, name
 from llmbench.loads.progress import Progress
@@ -43,13 +43,12 @@ class FleetScreen(Display):
 
     def view(self) -> Table:
         """Return the table to display: all runs, each node's, and what waits."""
-        table = Table.grid(padding=(0, 2))
-        for _ in range(2):
-            table.add_column(no_wrap=True, overflow="ellipsis")
+        rows = list(self._rows)
+        table, _ = self.columns(ALL_RUNS, *(row.node for row in rows))
         of = f" of {self.total}" if self.total else ""
         text = f"{self.ended}{of}, {clock(self.now() - self._began)} elapsed"
-        table.add_row("all runs", bar(BAR_WIDTH, self.ended, self.total, text))
-        for row in list(self._rows):
+        table.add_row(ALL_RUNS, bar(BAR_WIDTH, self.ended, self.total, text))
+        for row in rows:
             table.add_row(Text(row.node), row.view())
         for message in self._waiting:
             table.add_row(Text("waiting", "yellow"), Text(message))

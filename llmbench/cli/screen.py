@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmbench.cli.display import BAR_WIDTH, Display, bar, clock
+from llmbench.cli.display import ALL_RUNS, BAR_WIDTH, GAP, Display, bar, clock
 from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import again, ending, name
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
 
-LABEL_WIDTH, MARGIN = 32, 3  # the margin leaves room for ^C
 TEXT_WIDTH = 38  # after a bar, such as `0 of 12, 0:01:10 elapsed, ETA 0:12:20`
 SILENT_SECONDS = 5.0
 
@@ -77,14 +75,10 @@ class Screen(Display):
 
     def view(self) -> Table:
         """Return the table to display: progress bars, live metrics and resource usage."""
-        width, progress = self.console.width, self._metrics.progress
-        label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
-        room = width - label - MARGIN - 2
-        bar_width = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - 2))
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, width=label, overflow="ellipsis")
-        table.add_column(no_wrap=True, max_width=room, overflow="ellipsis")
-        table.add_row("all runs", bar(bar_width, self._index - 1, self._total, self._runs()))
+        progress = self._metrics.progress
+        table, room = self.columns(ALL_RUNS, self._name)
+        bar_width = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - GAP))
+        table.add_row(ALL_RUNS, bar(bar_width, self._index - 1, self._total, self._runs()))
         table.add_row(
             Text(self._name), bar(bar_width, progress.completed, progress.total, self._requests())
         )

@@ -42,6 +42,17 @@ def test_the_live_display_has_a_row_per_node() -> None:
     assert rows[2].endswith("idle")
 
 
+def test_a_long_stage_takes_no_room_from_the_names_of_nodes() -> None:
+    console = Console(file=StringIO(), width=80, record=True)
+    fleet = FleetScreen(console, lambda: 0.0)
+    fleet.on_node("cat").stage("warming up: first calls may compile, which is slow, " * 3)
+    console.print(fleet.view())
+    rows = console.export_text().splitlines()
+    assert rows[0].startswith("all runs  ")
+    assert rows[1].startswith("cat  ")
+    assert rows[1].rstrip().endswith("\N{HORIZONTAL ELLIPSIS}")
+
+
 def test_lines_about_runs_that_wait_are_printed_at_long_intervals() -> None:
     out, now = StringIO(), 0.0
     fleet = FleetLines(out, lambda: now)
