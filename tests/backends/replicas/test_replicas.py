@@ -131,6 +131,7 @@ def test_settings_tell_of_the_replicas_and_counts_are_sums(server: ReplicatedSer
 
 
 def test_each_replica_is_pinned_to_its_cores(server: ReplicatedServer) -> None:
+    serve(server, dispatch(pool(2)))
     cores = server.report().effective["cores"]
     pinned = [psutil.Process(replica.child.pid).cpu_affinity() for replica in server.replicas]
     assert pinned == cores
