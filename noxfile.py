@@ -112,8 +112,7 @@ def _run_shared(session: nox.Session, *command: str, **environment: str) -> None
     )
     path = os.pathsep.join([str(SHARED.absolute() / "bin"), os.environ.get("PATH", "")])
     # the tests start hundreds of processes: each would compile all modules again
-    cached = {"PYTHONDONTWRITEBYTECODE": ""}
-    variables = {"PATH": path, **cached, **environment}
+    variables = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "", **environment}
     session.run(python, "-m", *command, external=True, env=variables)
 
 

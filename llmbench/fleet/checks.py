@@ -30,22 +30,22 @@ def check_cases(cluster: Cluster, cases: Sequence[Case], places: Mapping[str, st
     placement.check(cases, nodes)
     holders = [next(node for node in nodes if placement.can_hold(node, case)) for case in cases]
     placed = list(zip(cases, holders, strict=True))
-    asked = {
-        _asked(node, [case for case, holder in placed if holder == node], places): node
+    answers = {
+        _begun(node, [case for case, holder in placed if holder == node], places): node
         for node in nodes
         if node in holders
     }
-    answered, pending = ray.wait([*asked], num_returns=len(asked), timeout=CHECK_SECONDS)
+    answered, pending = ray.wait([*answers], num_returns=len(answers), timeout=CHECK_SECONDS)
     for answer in pending:
         ray.cancel(answer)
     for answer in answered:
-        with lost_nodes_explained(asked[answer]):
+        with lost_nodes_explained(answers[answer]):
             message: str | None = ray.get(answer)
         if message:
-            raise InputError(f"{message} (on the node {asked[answer].name})")
+            raise InputError(f"{message} (on the node {answers[answer].name})")
 
 
-def _asked(node: Node, cases: Sequence[Case], places: Mapping[str, str]) -> Any:
+def _begun(node: Node, cases: Sequence[Case], places: Mapping[str, str]) -> Any:
     """Begin the check of cases on a node, with one of its CPUs; return the pending answer."""
     messages = [{"name": case.name, "point": case.point, "spec": case.spec} for case in cases]
     variables = {name: text for each in messages for name, text in variables_of(each).items()}
