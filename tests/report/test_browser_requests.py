@@ -124,6 +124,16 @@ def test_the_address_opens_the_request_again(browser: Chrome, quick_page: Path) 
     assert is_open(browser)
 
 
+def test_an_address_of_an_unknown_request_closes_the_one_before(
+    browser: Chrome, quick_page: Path
+) -> None:
+    show(browser, quick_page)
+    open_slowest(browser)
+    ask(browser, "location.hash = '#?request=swift/9/9'")
+    wait(browser, lambda: not ask(browser, f"{DIALOG}.open"))
+    assert said(browser) == "This page does not have the record of request swift/9/9."
+
+
 def test_a_click_on_a_bar_of_the_timeline_opens_its_request(browser: Chrome, page: Path) -> None:
     show(browser, page)
     bar = (

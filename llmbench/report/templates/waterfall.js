@@ -31,8 +31,9 @@ async function showRequest(key) {
 async function openRequest(key) {
   try {
     const record = (await rawRecords()).find((each) => each.key === key);
-    if (record) await openRecord(record);
-    else say(`This page does not have the record of request ${key}.`);
+    if (record) return await openRecord(record);
+    one("#request").close();
+    say(`This page does not have the record of request ${key}.`);
   } catch (error) {
     say(`The raw data cannot be read: ${error.message}`);
   }
