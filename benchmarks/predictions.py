@@ -18,78 +18,28 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
 from llmbench.analysis.stats import geometric_interval
 from llmbench.runs import store
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 from llmbench.simulation import sources, step_times
 from llmbench.simulation.draws import Draw, Floats, Noise
 from llmbench.simulation.simulate import simulate
 from llmbench.simulation.step_times import IN_PROCESS, StepModel, StepTimes
-from llmbench.simulation.steps import Steps, reconstruct
-from llmbench.simulation.validation import pooled
-
-NO_REPLICA = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed(StepModel):
-    """The step times of a model, with given variations, one for each engine."""
-
-    model: StepModel
-    variations: Iterator[Noise]
-
-    def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
-        return self.model.prefill_seconds(tokens, context, prompts)
-
-    def decode_line(self, rows: int) -> tuple[float, float]:
-        return self.model.decode_line(rows)
-
-    def noise(self, rng: np.random.Generator) -> Noise:
-        del rng
-        return next(self.variations)
-
-    @property
-    def prefill_tokens(self) -> int:
-        return self.model.prefill_tokens
+from llmbench.simulation.steps import reconstruct
+from llmbench.simulation.validation import Scaled, predicted, typical
 
 
 def variations(model: StepTimes, run: Run) -> Iterator[Noise]:
     """Yield how the steps of each engine of a run differed from a model."""
-    replicas = pc.fill_null(run.records["replica"], NO_REPLICA)
-    for replica in sorted(pc.unique(replicas).to_pylist()):
-        own = reconstruct(replace(run, records=run.records.filter(pc.equal(replicas, replica))))
-        prefills = (own.steps.prefills > 0) & (own.steps.rows == 0)
-        woken = own.steps.after_wait & prefills if model.wake_factors else prefills & False
-        yield Noise(
-            in_order(prefill_factors(model, own.steps.where(prefills & ~woken))),
-            in_order(decode_factors(model, own.steps.where(own.steps.decodes))),
-            in_order(own.lags),
-            in_order(prefill_factors(model, own.steps.where(woken))),
-        )
-
-
-def prefill_factors(model: StepTimes, steps: Steps) -> Floats:
-    columns = zip(steps.tokens, steps.context, steps.prompts, strict=True)
-    return relative(steps, [model.prefill_seconds(*map(int, step)) for step in columns])
-
-
-def decode_factors(model: StepTimes, steps: Steps) -> Floats:
-    columns = zip(steps.rows, steps.depth, strict=True)
-    return relative(steps, [model.decode_seconds(*map(int, step)) for step in columns])
-
-
-def relative(steps: Steps, seconds: Sequence[float]) -> Floats:
-    factors: Floats = steps.seconds / np.array(seconds)
-    return factors
+    for engine in reconstruct(run):
+        yield Noise(*map(in_order, model.variation(engine)))
 
 
 def in_order(values: Floats) -> Draw | None:
@@ -110,13 +60,10 @@ def predictions(folder: Path) -> Iterator[dict[str, Any]]:
     for label, group in loads.items():
         others = [run for other, of_load in loads.items() if other != label for run in of_load]
         fit = step_times.fit(others)
-        replicas = sources.replicas_of(group[0].case)
-        of_one = fit.of(replicas if group[0].case.scenario.replicas else IN_PROCESS)
-        measured = pooled([run.records for run in group])
-        held_out = predicted(group, replicas, [fit] * len(group))
-        same = [Replayed(of_one, variations(of_one, run)) for run in group]
-        same_variation = predicted(group, replicas, same)
-        processes = [pooled([run.records]) for run in group]
+        measured = typical([run.records for run in group])
+        held_out = predicted(group, fit, again)
+        same_variation = typical([replayed(run, fit).records for run in group])
+        processes = [typical([run.records]) for run in group]
         for metric, (value, _) in measured.items():
             low, high = geometric_interval([process[metric][0] for process in processes])
             yield {
@@ -129,15 +76,16 @@ def predictions(folder: Path) -> Iterator[dict[str, Any]]:
             }
 
 
-def predicted(
-    group: Sequence[Run], replicas: int, models: Sequence[StepModel]
-) -> dict[str, tuple[float, int]]:
-    """Return the percentiles of the runs of a load, each simulated with a model."""
-    simulated = (
-        simulate(run.case, model, replicas=replicas, repeat=run.repeat)
-        for run, model in zip(group, models, strict=True)
-    )
-    return pooled([run.records for run in simulated])
+def again(case: Case, model: StepModel, replicas: int, repeat: int) -> Run:
+    """Simulate a repeat of a case."""
+    return simulate(case, model, replicas=replicas, repeat=repeat)
+
+
+def replayed(run: Run, fit: StepTimes) -> Run:
+    """Simulate a run with its measured variation."""
+    replicas = sources.replicas_of(run.case)
+    model = fit.of(replicas if run.case.scenario.replicas else IN_PROCESS)
+    return again(run.case, Scaled(model, drawn=variations(model, run)), replicas, run.repeat)
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from llmbench.backends.gc_freeze import paused_gc
 from llmbench.campaign.prepare import prepare
 from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
-from llmbench.simulation.draws import Noise, blocks
+from llmbench.simulation.draws import Noise, Variation, repeated
 from llmbench.simulation.simulate import drawn_of, jumped, simulate
 from llmbench.simulation.step_times import StepModel
 
@@ -36,6 +36,7 @@ SLOTS, LOAD = 8, 0.8
 PER_SECOND = 42.0  # requests of the workload that one replica can serve
 FACTORS = 10_000
 WHOLE_TRACE = 1e7  # seconds
+NONE = np.empty(0)
 
 
 class Typical(StepModel):
@@ -50,9 +51,8 @@ class Typical(StepModel):
     def decode_line(self, rows: int) -> tuple[float, float]:
         return 0.004 + 2e-4 * rows, 1e-7
 
-    def noise(self, rng: np.random.Generator) -> Noise:
-        prefill, decode = rng.spawn(2)
-        return Noise(blocks(self._factors, prefill), blocks(self._factors, decode))
+    def noises(self, rng: np.random.Generator, servers: int) -> list[Noise]:
+        return repeated([Variation(self._factors, self._factors, NONE, NONE)], rng, servers)
 
 
 @dataclass(frozen=True, slots=True)

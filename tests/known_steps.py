@@ -30,6 +30,9 @@ class Known(StepModel):
     def decode_line(self, rows: int) -> tuple[float, float]:
         return 0.003 + 0.0004 * rows, 1e-6
 
+    def noises(self, rng: np.random.Generator, servers: int) -> list[Noise]:
+        return [self.noise(own) for own in rng.spawn(servers)]
+
     def noise(self, rng: np.random.Generator) -> Noise:
         def factors(count: int) -> Any:
             return 1 + self.spread * rng.uniform(-1, 1, count)

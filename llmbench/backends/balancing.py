@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from llmbench.runs.request import Request
 from llmbench.scenario.replicas import Policy
@@ -19,8 +19,7 @@ BLOCK_TOKENS = 16  # of a prompt; the size of a block in vLLM's prefix cache
 BOUND, FEW = 1.25, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A choice among the ``available`` servers, by their indexes, ascending.
 
     ``loads`` has the number of requests in flight on each server, available or not.

@@ -12,7 +12,6 @@ Floats = NDArray[np.float64]
 Draw = Callable[[int], Floats]  # returns the next values, as many as given
 
 BLOCK = 512
-BLOCK_STEPS = 64
 
 
 class Noise(NamedTuple):
@@ -43,28 +42,35 @@ class Draws:
     def next(self) -> float:
         """Take and return the next value."""
         if self._taken == len(self._values):
-            self.ahead(1)
+            self._need(1)
         value = self._values[self._taken]
         self._taken += 1
         return value
 
     def take(self, count: int) -> Floats:
         """Take and return the next values."""
-        values, at = self.ahead(count)
+        values = np.array(self.ahead(count))
         self.skip(count)
-        return np.array(values[at : at + count])
+        return values
 
-    def ahead(self, count: int) -> tuple[list[float], int]:
-        """Return the values ahead, at least ``count``, as a list and the index of the next one."""
-        while len(self._values) - self._taken < count:
-            del self._values[: self._taken]
-            self._taken = 0
-            self._values += self._draw(BLOCK).tolist()
-        return self._values, self._taken
+    def ahead(self, count: int) -> list[float]:
+        """Return the next values, without taking them."""
+        begin = self._taken
+        if len(self._values) - begin < count:
+            self._need(count)
+            begin = 0
+        return self._values[begin : begin + count]
 
     def skip(self, count: int) -> None:
         """Take the next values, of which `ahead` has returned at least as many."""
         self._taken += count
+
+    def _need(self, count: int) -> None:
+        """Draw values, so that there are some number ahead."""
+        del self._values[: self._taken]
+        self._taken = 0
+        while len(self._values) < count:
+            self._values += self._draw(BLOCK).tolist()
 
 
 class Factors:
@@ -79,15 +85,62 @@ class Factors:
         self.wake = Draws(noise.wake, 1.0) if noise.wake else self.prefill
 
 
-def blocks(measured: Sequence[float] | Floats, rng: np.random.Generator) -> Draw:
-    """Return a stream of measured values in blocks of BLOCK_STEPS, in random order.
+class Variation(NamedTuple):
+    """How the times of one measured engine varied: what `Noise` has a stream of, in its order.
 
-    All blocks come once before any comes again, then from another beginning. So the stream has the
-    distribution of the values, their mean even if it is short, and their short-range
-    autocorrelation. Source of the blocks: Künsch, The Jackknife and the Bootstrap for General
-    Stationary Observations, Annals of Statistics 17 (3), 1989; here without replacement.
+    ``wake`` is empty if prefill steps after a wait are among the others.
     """
-    following = _shuffled(np.asarray(measured, dtype=np.float64), rng)
+
+    prefill: Floats
+    decode: Floats
+    lag: Floats
+    wake: Floats
+
+
+def repeated(engines: Sequence[Variation], rng: np.random.Generator, servers: int) -> list[Noise]:
+    """Return times of servers that vary as those of measured engines did.
+
+    A server has the values of one engine after the other: all in a random order, and again in
+    another one. The first begins at a random part of its values, and ends with what was before;
+    each engine is the first of equally many servers. Processes differ in speed, and a machine is
+    slow for seconds: so the values of an engine stay together, and its steps of all kinds begin at
+    the same part. Source: Künsch, The Jackknife and the Bootstrap for General Stationary
+    Observations, Annals of Statistics 17 (3), 1989; here with blocks of a whole engine, without
+    replacement.
+    """
+    count = len(engines)
+    first = np.concatenate([rng.permutation(count) for _ in range(-(-servers // count))])
+    seeds = rng.integers(np.iinfo(np.int64).max, size=servers)
+    return [
+        _from(engines, *begin)
+        for begin in zip(first[:servers].tolist(), seeds.tolist(), strict=True)
+    ]
+
+
+def _from(engines: Sequence[Variation], first: int, seed: int) -> Noise:
+    """Return the values of all engines, that of a number first."""
+    order = [first, *(index for index in range(len(engines)) if index != first)]
+    streams = zip(*(engines[index] for index in order), strict=True)
+    return Noise(
+        *(
+            _stream(_endless(own, np.random.default_rng(seed))) if any(map(len, own)) else None
+            for own in streams
+        )
+    )
+
+
+def _endless(values: Sequence[Floats], rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield the values of all engines, again and again; the first engine comes first once."""
+    order = [0, *(1 + rng.permutation(len(values) - 1))]
+    while True:
+        first, *others = (values[index] for index in order)
+        begin = int(rng.random() * len(first))
+        yield from (first[begin:], *others, first[:begin])
+        order = list(rng.permutation(len(values)))
+
+
+def _stream(following: Iterator[Floats]) -> Draw:
+    """Return the values of arrays in their order."""
     left = np.empty(0)
 
     def draw(count: int) -> Floats:
@@ -101,14 +154,3 @@ def blocks(measured: Sequence[float] | Floats, rng: np.random.Generator) -> Draw
         return values[:count]
 
     return draw
-
-
-def _shuffled(pool: Floats, rng: np.random.Generator) -> Iterator[Floats]:
-    """Yield all blocks of a pool in random order, endlessly; its end is followed by its begin."""
-    begins = np.arange(0, len(pool), BLOCK_STEPS)
-    lengths = np.minimum(BLOCK_STEPS, len(pool) - begins)
-    while True:
-        offset = int(rng.integers(len(pool)))
-        for index in rng.permutation(len(begins)).tolist():
-            begin = offset + int(begins[index])
-            yield pool.take(range(begin, begin + int(lengths[index])), mode="wrap")

@@ -79,7 +79,9 @@ class FastReplica:
         self.outputs.insert(last, output)
 
     def in_flight(self, moment: float) -> int:
-        """Return the number of arrivals whose requests have not finished by a moment."""
+        """Advance to a moment, and return how many requests have arrived but not finished then."""
+        if self.now < moment:
+            self.advance(moment)
         finished, seen = self.finished, self._seen
         while seen < len(finished) and finished[seen] <= moment:
             seen += 1
@@ -95,9 +97,9 @@ class FastReplica:
         if not self._running:
             return joins
         most = self._running[0][0] - len(self.ends)
-        begin, per_token = self._line(len(self._running))
-        values, at = self._factors.decode.ahead(most)
-        least = (begin + per_token * self._depth) * sum(values[at : at + most])
+        rows = len(self._running)
+        begin, per_token = self._lines.get(rows) or self._line(rows)
+        least = (begin + per_token * self._depth) * sum(self._factors.decode.ahead(most))
         return min(joins, self.now + CAUTION * least)
 
     def advance(self, until: float) -> None:
@@ -159,7 +161,7 @@ class FastReplica:
         limit = inf
         if self._free:
             limit = min(until, self.arrivals[self._head]) if self._head < count else until
-        line = self._line(rows)
+        line = self._lines.get(rows) or self._line(rows)
         if most < MANY:
             self._step(rows, most, line, limit)
         else:
@@ -171,25 +173,22 @@ class FastReplica:
             self.finished.append(self.now)
 
     def _line(self, rows: int) -> tuple[float, float]:
-        line = self._lines.get(rows)
-        if line is None:
-            line = self._lines[rows] = self._model.decode_line(rows)
+        line = self._lines[rows] = self._model.decode_line(rows)
         return line
 
     def _step(self, rows: int, most: int, line: tuple[float, float], limit: float) -> None:
         """Run decode steps one by one, up to the first that ends at the limit or later."""
-        now, depth, append = self.now, self._depth, self.ends.append
+        now, depth, ends = self.now, self._depth, self.ends
+        before = len(ends)
         begin, per_token = line
         factors = self._factors.decode
-        values, at = factors.ahead(most)
-        for index in range(at, at + most):
-            now += (begin + per_token * depth) * values[index]
+        for factor in factors.ahead(most):
+            now += (begin + per_token * depth) * factor
             depth += rows
-            append(now)
+            ends.append(now)
             if now >= limit:
-                most = index - at + 1
                 break
-        factors.skip(most)
+        factors.skip(len(ends) - before)
         self.now, self._depth = now, depth
 
     def _jump(self, rows: int, most: int, line: tuple[float, float], limit: float) -> None:
@@ -198,11 +197,10 @@ class FastReplica:
         if limit < inf:  # not many more than there will be
             typical = begin + per_token * self._depth
             most = min(most, MANY + int((limit - self.now) / typical)) if typical > 0 else most
-        values, at = self._factors.decode.ahead(most)
         depths = self._depth + rows * np.arange(most)
         times = np.empty(most + 1)
         times[0] = self.now
-        times[1:] = (begin + per_token * depths) * values[at : at + most]
+        times[1:] = (begin + per_token * depths) * self._factors.decode.ahead(most)
         ends = np.cumsum(times)[1:]
         done = min(int(np.searchsorted(ends, limit)) + 1, most)
         self._factors.decode.skip(done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -31,14 +32,23 @@ class Residuals(msgspec.Struct, frozen=True):
 
 
 class Fitted(NamedTuple):
-    """The coefficients of the terms, and how the steps differ from the fit."""
+    """The coefficients of the terms, by kind of step.
+
+    ``wakes_apart`` is whether prefill steps after an idle time, which are slower, are enough to
+    tell from others.
+    """
 
     prefill: tuple[float, ...]
     decode: tuple[float, ...]
-    prefill_factors: tuple[float, ...]
-    decode_factors: tuple[float, ...]
-    wake_factors: tuple[float, ...]
-    residuals: dict[str, Residuals]
+    wakes_apart: bool
+
+
+class Factors(NamedTuple):
+    """By which factors steps took longer than fitted, by kind, in their order."""
+
+    prefill: Floats
+    decode: Floats
+    wake: Floats
 
 
 def fitted(steps: Steps) -> Fitted:
@@ -55,35 +65,56 @@ def fitted(steps: Steps) -> Fitted:
     there are enough of them, they are left out of that sum and have factors of their own.
     """
     steps = steps.where(steps.seconds > 0)
-    terms = basis.terms(steps)
-    coefficients = _robust(terms, steps.seconds)
+    busy, woken = _prefills(steps, wakes_apart=True)
+    if not (wakes_apart := bool(min(busy.sum(), woken.sum()) >= FEWEST_APART)):
+        busy |= woken
+    coefficients = _robust(basis.terms(steps), steps.seconds)
     prefill, decode = np.split(coefficients, [len(basis.PREFILL)])
-    woken = steps.after_wait & (steps.rows == 0)
-    busy = (steps.prefills > 0) & (steps.rows == 0) & ~woken
-    if min(woken.sum(), busy.sum()) < FEWEST_APART:
-        busy, woken = busy | woken, np.zeros_like(woken)
-    scale, factors = _scaled(terms[:, : len(prefill)] @ prefill, steps.seconds, busy)
-    decode_scale, decode_factors = _scaled(
-        terms[:, len(prefill) :] @ decode, steps.seconds, steps.decodes
-    )
-    wake_factors = steps.seconds[woken] / (terms[woken, : len(prefill)] @ prefill * scale)
+    prefill_seconds, decode_seconds = _seconds(prefill, decode, steps)
     return Fitted(
-        prefill=tuple((prefill * scale).tolist()),
-        decode=tuple((decode * decode_scale).tolist()),
-        prefill_factors=tuple(factors.tolist()),
-        decode_factors=tuple(decode_factors.tolist()),
-        wake_factors=tuple(wake_factors.tolist()),
-        residuals={"prefill": _residuals(factors), "decode": _residuals(decode_factors)},
+        tuple((prefill * _scale(prefill_seconds, steps, busy)).tolist()),
+        tuple((decode * _scale(decode_seconds, steps, steps.decodes)).tolist()),
+        wakes_apart,
     )
 
 
-def _scaled(times: Floats, seconds: Floats, chosen: Flags) -> tuple[float, Floats]:
-    """Return the scale of fitted times with the sum of the measured ones, and the ratios then."""
-    if not chosen.any():
-        return 1.0, np.ones(1)
-    scale = float(seconds[chosen].sum() / times[chosen].sum())
-    ratios: Floats = seconds[chosen] / (times[chosen] * scale)
-    return scale, ratios
+def factors(fit: Fitted, steps: Steps) -> Factors:
+    """Return how steps differ from a fit. Steps that prefill and decode tell of neither."""
+    steps = steps.where(steps.seconds > 0)
+    busy, woken = _prefills(steps, wakes_apart=fit.wakes_apart)
+    prefill_seconds, decode_seconds = _seconds(fit.prefill, fit.decode, steps)
+    return Factors(
+        steps.seconds[busy] / prefill_seconds[busy],
+        steps.seconds[steps.decodes] / decode_seconds[steps.decodes],
+        steps.seconds[woken] / prefill_seconds[woken],
+    )
+
+
+def residuals(ratios: Floats) -> Residuals:
+    """Return the residuals of some factors; 0 without any."""
+    errors = np.abs(ratios - 1) if len(ratios) else np.zeros(1)
+    middle, high = np.percentile(errors, [50, 95]).tolist()
+    return Residuals(float(np.sqrt(np.mean(errors**2))), middle, high)
+
+
+def _prefills(steps: Steps, *, wakes_apart: bool) -> tuple[Flags, Flags]:
+    """Return which steps only prefill, and of these, which are wake steps, if they are apart."""
+    alone = (steps.prefills > 0) & (steps.rows == 0)
+    woken = alone & steps.after_wait & wakes_apart
+    return alone & ~woken, woken
+
+
+def _seconds(
+    prefill: Sequence[float] | Floats, decode: Sequence[float] | Floats, steps: Steps
+) -> tuple[Floats, Floats]:
+    """Return the fitted times of the prefill and of the decode part of each step."""
+    terms = basis.terms(steps)
+    return terms[:, : len(prefill)] @ prefill, terms[:, len(prefill) :] @ decode
+
+
+def _scale(times: Floats, steps: Steps, chosen: Flags) -> float:
+    """Return the factor with which the times of chosen steps have the sum of the measured ones."""
+    return float(steps.seconds[chosen].sum() / times[chosen].sum()) if chosen.any() else 1.0
 
 
 def _robust(terms: Floats, seconds: Floats) -> Floats:
@@ -109,9 +140,3 @@ def _spell_means(values: Floats, weights: Floats) -> Floats:
     sums = np.add.reduceat(values * weights[:, None], begins)
     means: Floats = sums / np.add.reduceat(weights, begins)[:, None]
     return np.repeat(means, SPELL_STEPS, axis=0)[: len(weights)]
-
-
-def _residuals(ratios: Floats) -> Residuals:
-    errors = np.abs(ratios - 1)
-    middle, high = np.percentile(errors, [50, 95]).tolist()
-    return Residuals(float(np.sqrt(np.mean(errors**2))), middle, high)

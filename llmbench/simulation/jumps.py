@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.backends.balancing import Choice
+from llmbench.backends.balancing import POLICIES, Choice
 from llmbench.scenario.replicas import Policy
 from llmbench.simulation.draws import Draws
 from llmbench.simulation.fast import FastReplica
@@ -58,11 +58,11 @@ def _by_load(
 ) -> Iterable[int]:
     """Send each request to the replica that a policy chooses, and yield that."""
     loads = _Compared(replicas) if policy == "two-choices" else _Loads(replicas)
-    everyone = range(len(replicas))
+    choose, everyone = POLICIES[policy], range(len(replicas))
     prompts, outputs = plan.prompts.tolist(), plan.outputs.tolist()
     for number, due in enumerate(plan.due.tolist()):
         in_flight = loads.at(due)
-        chosen = Choice(plan.requests[number], in_flight, everyone, seed).by(policy)
+        chosen = choose(Choice(plan.requests[number], in_flight, everyone, seed))
         arrival = due + lags[chosen].next()
         replicas[chosen].arrive(number, arrival, prompts[number], outputs[number])
         loads.add(chosen, due)
@@ -80,9 +80,7 @@ class _Compared(Sequence[int]):
         return len(self._replicas)
 
     def __getitem__(self, index: Any) -> Any:
-        replica = self._replicas[index]
-        replica.advance(self._moment)
-        return replica.in_flight(self._moment)
+        return self._replicas[index].in_flight(self._moment)
 
     def at(self, moment: float) -> Sequence[int]:
         """Return the requests in flight at a moment; those that finish then no longer are."""
@@ -115,7 +113,6 @@ class _Loads:
                 due.append(index)
         for index in due:
             replica = self._replicas[index]
-            replica.advance(moment)
             self._in_flight[index] = replica.in_flight(moment)
             self._look(index, replica.next_finish())
         return self._in_flight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -126,11 +127,11 @@ def jumped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad | None
         return None
     facts = {"stopped_by": [plan.ended_by], "abandoned_turns": 0}
     if _is_alone(load, replicas):
-        noise = _noise(load, model.of(IN_PROCESS), 0)
+        (noise,) = _noises(load, model.of(IN_PROCESS), 1)
         jumping = _jumping(load, model.of(IN_PROCESS), noise, Draws(noise.lag, 0.0))
         return ServedLoad(table(plan, serve_alone(plan, jumping)), facts)
     model = model.of(replicas)
-    noises = [_noise(load, model, index) for index in range(replicas)]
+    noises = _noises(load, model, replicas)
     servers = [_jumping(load, model, noise) for noise in noises]
     lags = [Draws(noise.lag, 0.0) for noise in noises]
     served = serve_balanced(plan, servers, lags, _policy(load), scenario.seed)
@@ -150,8 +151,9 @@ def stepped(load: Prepared, model: StepModel, replicas: int) -> ServedLoad:
     if _is_alone(load, replicas):
         records = alone(load, model.of(IN_PROCESS)).serve(dispatch)
     else:
-        servers = [replica(load, model.of(replicas), index) for index in range(replicas)]
-        records = Balanced(servers, _policy(load), scenario.seed, dispatch).serve()
+        records = Balanced(
+            _replicas(load, model.of(replicas), replicas), _policy(load), scenario.seed, dispatch
+        ).serve()
     table = records_table([*records, *dispatch.summary.unsent_records()])
     return ServedLoad(table, dispatch.facts)
 
@@ -172,19 +174,22 @@ def _prefill_tokens(load: Prepared, model: StepModel) -> int:
 
 def alone(load: Prepared, model: StepModel) -> Engine:
     """Return the engine of a backend without replicas: it sees requests late only when it waits."""
-    noise = _noise(load, model, 0)
+    (noise,) = _noises(load, model, 1)
     return _engine(load, model, noise, LateClock(lags=Draws(noise.lag, 0.0)))
 
 
-def replica(load: Prepared, model: StepModel, index: int) -> Replica:
-    """Return a replica, which requests reach late."""
-    noise, clock = _noise(load, model, index), LateClock()
-    engine = _engine(load, model, noise, clock)
-    return Replica(index, engine, clock, Draws(noise.lag, 0.0))
+def _replicas(load: Prepared, model: StepModel, count: int) -> list[Replica]:
+    """Return replicas, which requests reach late."""
+    return [
+        Replica(
+            index, _engine(load, model, noise, clock := LateClock()), clock, Draws(noise.lag, 0.0)
+        )
+        for index, noise in enumerate(_noises(load, model, count))
+    ]
 
 
-def _noise(load: Prepared, model: StepModel, index: int) -> Noise:
-    return model.noise(stream(load.scenario.seed, f"step times {index}"))
+def _noises(load: Prepared, model: StepModel, servers: int) -> Sequence[Noise]:
+    return model.noises(stream(load.scenario.seed, "step times"), servers)
 
 
 def _engine(load: Prepared, model: StepModel, noise: Noise, clock: LateClock) -> Engine:

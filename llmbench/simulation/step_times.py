@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from llmbench.errors import InputError
 from llmbench.runs.run import Run
 from llmbench.scenario.replicas import ReplicasOptions
 from llmbench.simulation import basis
-from llmbench.simulation.draws import NO_NOISE, Noise, blocks
-from llmbench.simulation.fitting import Fitted, Residuals, fitted
-from llmbench.simulation.steps import Steps, reconstruct
+from llmbench.simulation.draws import NO_NOISE, Noise, Variation, repeated
+from llmbench.simulation.fitting import Fitted, Residuals, factors, fitted, residuals
+from llmbench.simulation.steps import EngineSteps, Steps, reconstruct
 
 FEWEST_STEPS = 100  # of each kind
 MEANINGS = {
@@ -50,9 +48,9 @@ class StepModel(Protocol):
         begin, per_token = self.decode_line(rows)
         return begin + per_token * depth
 
-    def noise(self, rng: np.random.Generator) -> Noise:  # noqa: ARG002 (the default)
-        """Return how the times of one server vary; by default, they do not."""
-        return NO_NOISE
+    def noises(self, rng: np.random.Generator, servers: int) -> Sequence[Noise]:  # noqa: ARG002 (the default)
+        """Return how the times of each server vary; by default, they do not."""
+        return [NO_NOISE] * servers
 
     def of(self, replicas: int) -> StepModel:  # noqa: ARG002 (the default)
         """Return the model of one of some replicas; IN_PROCESS: of a backend without replicas."""
@@ -92,25 +90,21 @@ class FitReport(msgspec.Struct, frozen=True):
     replicas: int
 
 
-class StepTimes(msgspec.Struct, frozen=True, dict=True):
+@dataclass(frozen=True)
+class StepTimes:
     """Step times fitted to measured runs, and how they vary.
 
-    ``prefill`` and ``decode`` have the coefficient of each term. The factors are those by which
-    the measured steps of each kind differed from the fit, in their order; ``lags`` are the times
-    in seconds until an idle server saw a request, and ``wake_factors`` those of the prefill steps
-    that followed; empty if they are too few to tell from others. ``others`` are the fits for other
-    numbers of replicas than that of ``fit``.
+    ``prefill``, ``decode`` and ``wakes_apart`` are those of `Fitted`, ``variations`` those of the
+    measured engines. ``others`` are the fits for other numbers of replicas than that of ``fit``.
     """
 
     prefill: tuple[float, ...]
     decode: tuple[float, ...]
-    prefill_factors: tuple[float, ...]
-    decode_factors: tuple[float, ...]
-    lags: tuple[float, ...]
+    wakes_apart: bool
+    variations: tuple[Variation, ...]
     prefill_tokens: int
     fit: FitReport
     others: tuple[StepTimes, ...] = ()
-    wake_factors: tuple[float, ...] = ()
 
     def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
         """Return the mean time of a step that prefills ``prompts`` chunks of ``tokens`` in total.
@@ -128,16 +122,13 @@ class StepTimes(msgspec.Struct, frozen=True, dict=True):
         begin, per_token = self.decode_line(rows)
         return begin + per_token * depth
 
-    def noise(self, rng: np.random.Generator) -> Noise:
-        """Return how the times of one server vary: as the measured ones did, in blocks of these."""
-        streams = zip(self._pools, rng.spawn(len(self._pools)), strict=True)
-        return Noise(*(blocks(pool, own) if len(pool) else None for pool, own in streams))
+    def noises(self, rng: np.random.Generator, servers: int) -> Sequence[Noise]:
+        """Return how the times of each server vary: as those of measured engines did."""
+        return repeated(self.variations, rng, servers)
 
-    @cached_property
-    def _pools(self) -> tuple[NDArray[np.float64], ...]:
-        """The factors and lags as arrays, in the order of `Noise`."""
-        pools = (self.prefill_factors, self.decode_factors, self.lags, self.wake_factors)
-        return tuple(map(np.array, pools))
+    def variation(self, engine: EngineSteps) -> Variation:
+        """Return how the times of a measured engine differed from these."""
+        return _variation(Fitted(self.prefill, self.decode, self.wakes_apart), engine)
 
     def of(self, replicas: int) -> StepTimes:
         """Return the fit for a number of replicas: the same, else the next smaller, else the next.
@@ -163,25 +154,15 @@ class StepTimes(msgspec.Struct, frozen=True, dict=True):
             if value is not None and not (limits := self.fit.ranges[name]).has(value)
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the model as plain data."""
-        data: dict[str, Any] = msgspec.to_builtins(self)
-        return data
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the model from plain data; raises msgspec.ValidationError if it is not one."""
-        return msgspec.convert(data, cls)
-
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """The steps and lags of runs with one number of replicas."""
+    """The engines of runs with one number of replicas, and the steps of all of them."""
 
     replicas: int
     runs: tuple[Run, ...]
+    engines: tuple[EngineSteps, ...]
     steps: Steps
-    lags: tuple[float, ...]
 
 
 def fit(runs: Sequence[Run]) -> StepTimes:
@@ -196,7 +177,7 @@ def fit(runs: Sequence[Run]) -> StepTimes:
     if not by_replicas:
         raise InputError("step times: there is no run to fit them to; measure one first")
     fits = [_fit(_sample(count, own)) for count, own in sorted(by_replicas.items())]
-    return msgspec.structs.replace(fits[0], others=tuple(fits[1:]))
+    return replace(fits[0], others=tuple(fits[1:]))
 
 
 def _replicas(run: Run) -> int:
@@ -205,10 +186,9 @@ def _replicas(run: Run) -> int:
 
 
 def _sample(replicas: int, runs: list[Run]) -> _Sample:
-    parts = [reconstruct(run) for run in runs]
-    lags = np.concatenate([part.lags for part in parts])
-    steps = Steps.joined([part.steps for part in parts])
-    return _Sample(replicas, tuple(runs), steps, tuple(lags.tolist()))
+    engines = tuple(engine for run in runs for engine in reconstruct(run))
+    steps = Steps.joined([engine.steps for engine in engines])
+    return _Sample(replicas, tuple(runs), engines, steps)
 
 
 def _fit(sample: _Sample) -> StepTimes:
@@ -223,13 +203,16 @@ def _fit(sample: _Sample) -> StepTimes:
     return StepTimes(
         prefill=result.prefill,
         decode=result.decode,
-        prefill_factors=result.prefill_factors,
-        decode_factors=result.decode_factors,
-        lags=sample.lags or (0.0,),
-        wake_factors=result.wake_factors,
+        wakes_apart=result.wakes_apart,
+        variations=tuple(_variation(result, engine) for engine in sample.engines),
         prefill_tokens=_prefill_tokens(sample.runs),
         fit=_report(sample, result, numbers),
     )
+
+
+def _variation(fit: Fitted, engine: EngineSteps) -> Variation:
+    varied = factors(fit, engine.steps)
+    return Variation(varied.prefill, varied.decode, engine.lags, varied.wake)
 
 
 def _prefill_tokens(runs: Sequence[Run]) -> int:
@@ -240,6 +223,7 @@ def _prefill_tokens(runs: Sequence[Run]) -> int:
 
 def _report(sample: _Sample, result: Fitted, numbers: dict[str, int]) -> FitReport:
     steps = sample.steps
+    varied = factors(result, steps)
     prefills, decodes = steps.where(steps.prefills > 0), steps.where(steps.rows > 0)
     variables = {
         "tokens": prefills.tokens, "context": prefills.context, "prompts": prefills.prompts,
@@ -251,7 +235,7 @@ def _report(sample: _Sample, result: Fitted, numbers: dict[str, int]) -> FitRepo
             "decode": dict(zip(basis.DECODE, result.decode, strict=True)),
         },
         units={**basis.PREFILL, **basis.DECODE},
-        residuals=result.residuals,
+        residuals={"prefill": residuals(varied.prefill), "decode": residuals(varied.decode)},
         ranges={
             name: Range(float(values.min()), float(values.max()))
             for name, values in variables.items()

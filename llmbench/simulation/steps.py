@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+NO_REPLICA = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -67,24 +69,21 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconstructed:
-    """The steps of a run, and the lags of requests that found a server idle, in seconds."""
+class EngineSteps:
+    """The steps of one engine in a run, and the lags of requests that found it idle, in seconds."""
 
     steps: Steps
     lags: Floats
 
 
-def reconstruct(run: Run) -> Reconstructed:
-    """Return the steps of a run of a local backend.
+def reconstruct(run: Run) -> list[EngineSteps]:
+    """Return the steps of each engine in a run of a local backend: of each replica, in their order.
 
     Raises InputError if its records do not tell them.
     """
     _check(run)
     chunk = (run.case.spec.get("engine") or {}).get("prefill_chunk")
-    parts = [_of_replica(records, chunk) for records in _by_replica(run.records)]
-    return Reconstructed(
-        Steps.joined([part.steps for part in parts]), np.concatenate([part.lags for part in parts])
-    )
+    return [_of_engine(records, chunk) for records in _by_engine(run.records)]
 
 
 def _check(run: Run) -> None:
@@ -108,16 +107,14 @@ def _obstacle(run: Run) -> str | None:
     return None
 
 
-def _by_replica(records: pa.Table) -> Iterator[pa.Table]:
+def _by_engine(records: pa.Table) -> Iterator[pa.Table]:
     served = records.filter(pc.greater(pc.list_value_length(records["token_times"]), 0))
-    for replica in pc.unique(served["replica"]):
-        of_none = pc.is_null(served["replica"])
-        yield served.filter(
-            pc.equal(served["replica"], replica) if replica.is_valid else of_none
-        ).combine_chunks()
+    replicas = pc.fill_null(served["replica"], NO_REPLICA)
+    for replica in sorted(pc.unique(replicas).to_pylist()):
+        yield served.filter(pc.equal(replicas, replica)).combine_chunks()
 
 
-def _of_replica(records: pa.Table, chunk: int | None) -> Reconstructed:
+def _of_engine(records: pa.Table, chunk: int | None) -> EngineSteps:
     """Return the steps of one engine."""
     tokens = _Tokens.of(records)
     ends, step = np.unique(tokens.times, return_inverse=True)
@@ -142,7 +139,7 @@ def _of_replica(records: pa.Table, chunk: int | None) -> Reconstructed:
     )
     if chunk is not None:
         _divide(steps, records, chunk)
-    return Reconstructed(steps, lags)
+    return EngineSteps(steps, lags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.stats import gmean
 
 from llmbench.analysis.metrics import METRICS, RecordArrays
 from llmbench.analysis.stats import percentile
 from llmbench.runs.run import Run
 from llmbench.scenario.cases import Case
+from llmbench.scenario.rng import stream
 from llmbench.simulation import sources
 from llmbench.simulation.draws import Noise
-from llmbench.simulation.step_times import StepModel
+from llmbench.simulation.step_times import IN_PROCESS, StepModel
 
 FIGURES = ("ttft_p50", "ttft_p99", "e2e_p50", "e2e_p99")
 LARGE_ERROR = 0.10
 # step-time factors at which held-out loads are predicted again
 FACTORS = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25)
 FEWEST_GROUPS = 2
+FEWEST_SIMULATED = 32  # runs of a held-out load
 
 Floats = NDArray[np.float64]
 Fit = Callable[[Sequence[Run]], StepModel]
@@ -34,10 +36,14 @@ Way = Literal["load", "repeat", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Scaled(StepModel):
-    """A step model whose steps all take ``factor`` times as long."""
+    """A step model whose steps all take ``factor`` times as long.
+
+    ``drawn`` has the noise of one server after the other, if it was drawn before.
+    """
 
     model: StepModel
-    factor: float
+    factor: float = 1.0
+    drawn: Iterator[Noise] | None = None
 
     def prefill_seconds(self, tokens: int, context: int = 0, prompts: int = 1) -> float:
         """Return the model's time, scaled."""
@@ -48,13 +54,13 @@ class Scaled(StepModel):
         begin, per_token = self.model.decode_line(rows)
         return self.factor * begin, self.factor * per_token
 
-    def noise(self, rng: np.random.Generator) -> Noise:
-        """Return the model's noise, which is relative to the times of its steps."""
-        return self.model.noise(rng)
+    def noises(self, rng: np.random.Generator, servers: int) -> Sequence[Noise]:
+        """Return the noise of the next servers, which is relative to the times of their steps."""
+        return list(islice(self.drawn, servers)) if self.drawn else self.model.noises(rng, servers)
 
     def of(self, replicas: int) -> Scaled:
         """Return the model of one of some replicas, scaled."""
-        return Scaled(self.model.of(replicas), self.factor)
+        return Scaled(self.model.of(replicas), self.factor, self.drawn)
 
     @property
     def prefill_tokens(self) -> int:
@@ -152,9 +158,8 @@ def _without(groups: Mapping[str, Sequence[Run]], label: str) -> list[Run]:
 
 
 def _held_out(label: str, group: Sequence[Run], model: StepModel, simulate: Simulate) -> HeldOut:
-    predict = partial(_figures_at, group, model, simulate)
-    predictions = [predict(factor) for factor in FACTORS]
-    measured = pooled([run.records for run in group])
+    predictions = [predicted(group, model, simulate, factor) for factor in FACTORS]
+    measured = typical([run.records for run in group])
     figures = (
         Predicted(
             metric,
@@ -169,31 +174,38 @@ def _held_out(label: str, group: Sequence[Run], model: StepModel, simulate: Simu
     return HeldOut(label, len(group), tuple(figures))
 
 
-def _figures_at(
-    group: Sequence[Run], model: StepModel, simulate: Simulate, factor: float
+def predicted(
+    group: Sequence[Run], model: StepModel, simulate: Simulate, factor: float = 1.0
 ) -> dict[str, tuple[float, int]]:
-    scaled = Scaled(model, factor)
-    return pooled(
-        [
-            simulate(run.case, scaled, sources.replicas_of(run.case), run.repeat).records
-            for run in group
-        ]
-    )
+    """Return the typical percentiles of the runs of a load, simulated with a model.
+
+    Each is simulated so often that there are FEWEST_SIMULATED, and the noise of all their servers
+    is drawn at once: without much chance in which measured engines are among them.
+    """
+    case, repeats = group[0].case, -(-FEWEST_SIMULATED // len(group))
+    replicas, runs = sources.replicas_of(case), list(group) * repeats
+    fit = model.of(replicas if case.scenario.replicas else IN_PROCESS)
+    noises = fit.noises(stream(case.scenario.seed, "noise"), replicas * len(runs))
+    scaled = Scaled(model, factor, iter(noises))
+    return typical([simulate(run.case, scaled, replicas, run.repeat).records for run in runs])
 
 
-def pooled(tables: Sequence[pa.Table]) -> dict[str, tuple[float, int]]:
-    """Return FIGURES with their numbers of samples, over the pooled requests of some runs."""
+def typical(tables: Sequence[pa.Table]) -> dict[str, tuple[float, int]]:
+    """Return FIGURES, each as its geometric mean over runs, with the number of samples in all.
+
+    The percentile of pooled requests would be that of the slowest run alone.
+    """
     arrays = [RecordArrays(table) for table in tables]
-    return dict(_percentiles(arrays))
+    return dict(_means(arrays))
 
 
-def _percentiles(arrays: Sequence[RecordArrays]) -> Iterator[tuple[str, tuple[float, int]]]:
+def _means(arrays: Sequence[RecordArrays]) -> Iterator[tuple[str, tuple[float, int]]]:
     for metric in FIGURES:
         quantity, _, _ = metric.partition("_")
-        pooled = np.concatenate([getattr(of_run, quantity) for of_run in arrays])
-        if len(pooled):
-            value = percentile(pooled, METRICS[metric].percent or 0)
-            yield metric, (value, len(pooled))
+        samples = [values for of_run in arrays if len(values := getattr(of_run, quantity))]
+        if samples:
+            values = [percentile(values, METRICS[metric].percent or 0) for values in samples]
+            yield metric, (float(gmean(values)), sum(map(len, samples)))
 
 
 def _factor(measured: float, predictions: Sequence[float]) -> float:

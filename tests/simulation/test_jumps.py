@@ -37,6 +37,9 @@ class Noisy(StepModel):
     def decode_line(self, rows: int) -> tuple[float, float]:
         return 0.004 + 0.001 * rows, 0.00003
 
+    def noises(self, rng: np.random.Generator, servers: int) -> list[Noise]:
+        return [self.noise(own) for own in rng.spawn(servers)]
+
     def noise(self, rng: np.random.Generator) -> Noise:
         if not self.is_noisy:
             return Noise()

@@ -15,6 +15,11 @@ from llmbench.runs.run import Run
 from llmbench.simulation.steps import Steps, reconstruct
 
 
+def steps_of(run: Run) -> Steps:
+    """The steps of all engines of a run."""
+    return Steps.joined([engine.steps for engine in reconstruct(run)])
+
+
 def expected(steps: Steps, model: Known) -> np.ndarray:
     """The times that a model gives to steps, each a prefill or a decode step or one of both."""
     chunks = zip(
@@ -30,7 +35,7 @@ def expected(steps: Steps, model: Known) -> np.ndarray:
 
 @pytest.mark.parametrize("rate", [5, 20, 100])
 def test_steps_have_the_times_that_they_were_simulated_with(rate: int) -> None:
-    steps = reconstruct(measured(case(load={"kind": "poisson", "rate": rate}), Known())).steps
+    steps = steps_of(measured(case(load={"kind": "poisson", "rate": rate}), Known()))
     one_prompt = steps.prompts <= 1  # the pairs of several depend on how tokens are divided
     np.testing.assert_allclose(
         steps.seconds[one_prompt], expected(steps.where(one_prompt), Known()), rtol=1e-9
@@ -39,7 +44,7 @@ def test_steps_have_the_times_that_they_were_simulated_with(rate: int) -> None:
 
 def test_steps_of_replicas_are_apart() -> None:
     run = measured(case(replicas=2, load={"kind": "poisson", "rate": 60}), Known(), replicas=3)
-    steps = reconstruct(run).steps
+    steps = steps_of(run)
     one_prompt = steps.prompts <= 1
     np.testing.assert_allclose(
         steps.seconds[one_prompt], expected(steps.where(one_prompt), Known()), rtol=1e-9
@@ -48,7 +53,7 @@ def test_steps_of_replicas_are_apart() -> None:
 
 def test_every_token_is_one_of_a_step() -> None:
     run = measured(case(), Known())
-    steps = reconstruct(run).steps
+    steps = steps_of(run)
     assert steps.prompts.sum() + steps.rows.sum() == sum(run.records["output_tokens"].to_pylist())
     assert steps.tokens.sum() == sum(run.records["prompt_tokens"].to_pylist())
 
@@ -56,7 +61,7 @@ def test_every_token_is_one_of_a_step() -> None:
 def test_chunks_of_a_split_prompt_are_assigned_to_the_steps_that_they_ran_in() -> None:
     engine = {"slots": 4, "prefill_tokens": 1, "prefill_chunk": 20}
     run = measured(case(engine=engine), Known())
-    steps = reconstruct(run).steps
+    steps = steps_of(run)
     assert steps.tokens.sum() == sum(run.records["prompt_tokens"].to_pylist())
     whole = steps.prefills <= 1
     assert (whole & (steps.prefills == 1) & (steps.rows > 0)).any()
@@ -67,7 +72,8 @@ def test_chunks_of_a_split_prompt_are_assigned_to_the_steps_that_they_ran_in() -
 
 def test_lags_are_those_of_requests_that_found_the_engine_idle() -> None:
     run = measured(case(load={"kind": "constant", "rate": 2}), Known(lag=0.002))
-    lags = reconstruct(run).lags
+    (engine,) = reconstruct(run)
+    lags = engine.lags
     assert lags[0] == 0  # due when the clock starts
     np.testing.assert_allclose(lags[1:], np.full(199, 0.002), rtol=1e-6)
 

@@ -11,8 +11,15 @@ from simulated_loads import Service, case, queued
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.runs.run import Run
 from llmbench.scenario.cases import Case
+from llmbench.simulation import validation
 from llmbench.simulation.step_times import StepModel
 from llmbench.simulation.validation import Predicted, Scaled, Validation, validate
+
+
+@pytest.fixture(autouse=True)
+def _one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without noise, all draws are alike."""
+    monkeypatch.setattr(validation, "FEWEST_SIMULATED", 1)
 
 
 def measured(rate: float, seconds: float = 0.25, repeat: int = 1, requests: int = 700) -> Run:
