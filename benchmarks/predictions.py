@@ -1,12 +1,12 @@
 """Predicted latencies of held-out loads, and how much of their error is the machine's.
 
-    llmbench run capacity --set repeats=4 --out results/one
-    llmbench run capacity --set repeats=4 --set replicas=2 \
-        --set 'sweep.load.rate=[36/s,60/s,84/s,108/s]' --out results/two
+    llmbench run capacity --set repeats=12 --out results/one
+    llmbench run capacity --set repeats=12 --set replicas=2 \
+        --set 'sweep.load.rate=[36/s,60/s,82/s,102/s]' --out results/two
     python benchmarks/predictions.py results/one results/two
 
 Each load of a folder is left out of the fit of step times, and simulated with the same requests at
-the same times. *held out* is the error of that prediction. For *same variation*, step k of each
+the same times. Percentiles are geometric means over processes. *held out* is the error of that prediction. For *same variation*, step k of each
 simulated engine deviates from that fit as step k of the measured one did: what remains is the error
 of the simulation. *interval* is the 95 % interval of what was measured over the processes of a
 load (Student's t, of logarithms), relative to it: the machine's share of the error.
