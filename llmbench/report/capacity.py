@@ -233,7 +233,7 @@ def validation(answer: CapacityAnswer) -> Table:
     """Return each held-out percentile: measured, predicted, and the relative error."""
     columns = (
         *table.text_columns("held out", "percentile"),
-        Column("measured"),
+        Column("measured", "geometric mean over runs"),
         Column("predicted", "by a fit to the others"),
         Column("error"),
         Column("step times", "the factor by which they would have to be longer"),
