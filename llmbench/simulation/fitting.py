@@ -91,8 +91,8 @@ def factors(fit: Fitted, steps: Steps) -> Factors:
 
 
 def residuals(ratios: Floats) -> Residuals:
-    """Return the residuals of some factors; 0 without any."""
-    errors = np.abs(ratios - 1) if len(ratios) else np.zeros(1)
+    """Return the residuals of some factors."""
+    errors = np.abs(ratios - 1)
     middle, high = np.percentile(errors, [50, 95]).tolist()
     return Residuals(float(np.sqrt(np.mean(errors**2))), middle, high)
 

@@ -76,9 +76,9 @@ class Range(msgspec.Struct, frozen=True):
 class FitReport(msgspec.Struct, frozen=True):
     """What a fit found, and from what.
 
-    ``coefficients`` are by kind of step and term, in ``units``. ``residuals`` are relative: for
-    each kind the root mean square, and the median and 95th percentile of the absolute values.
-    ``ranges`` has those of each variable, ``steps`` the number of each kind.
+    ``coefficients`` are by kind of step and term, in ``units``. ``residuals`` are relative: the
+    root mean square, and the median and 95th percentile of the absolute values, for each kind that
+    ran alone. ``ranges`` has those of each variable, ``steps`` the number of each kind.
     """
 
     coefficients: dict[str, dict[str, float]]
@@ -235,7 +235,11 @@ def _report(sample: _Sample, result: Fitted, numbers: dict[str, int]) -> FitRepo
             "decode": dict(zip(basis.DECODE, result.decode, strict=True)),
         },
         units={**basis.PREFILL, **basis.DECODE},
-        residuals={"prefill": residuals(varied.prefill), "decode": residuals(varied.decode)},
+        residuals={
+            kind: residuals(ratios)
+            for kind, ratios in (("prefill", varied.prefill), ("decode", varied.decode))
+            if len(ratios)
+        },
         ranges={
             name: Range(float(values.min()), float(values.max()))
             for name, values in variables.items()
