@@ -6,10 +6,11 @@
     python benchmarks/predictions.py results/one results/two
 
 Each load of a folder is left out of the fit of step times, and simulated with the same requests at
-the same times. Percentiles are geometric means over processes. *held out* is the error of that prediction. For *same variation*, step k of each
-simulated engine deviates from that fit as step k of the measured one did: what remains is the error
-of the simulation. *interval* is the 95 % interval of what was measured over the processes of a
-load (Student's t, of logarithms), relative to it: the machine's share of the error.
+the same times. Percentiles are geometric means over processes. *held out* is the error of that
+prediction. For *same variation*, step k of each simulated engine deviates from that fit as step k
+of the measured one did: what remains is the error of the simulation. *interval* is the 95 %
+interval of what was measured over the processes of a load (Student's t, of logarithms), relative to
+it: the machine's share of the error.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,9 @@ CONTAMINATIONS = Run.__dict__["contaminations"]
 # A deadline asserts a timing, which fails on a busy machine.
 settings.register_profile("llmbench", deadline=None)
 settings.load_profile("llmbench")
+
+# A shell that runs tests in the background ignores Ctrl-C, also for the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Waiting OpenMP threads spin, which makes torch ten times slower where tests share a machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
