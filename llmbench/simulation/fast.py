@@ -88,8 +88,16 @@ class FastReplica:
         self._seen = seen
         return len(self.arrivals) - seen
 
+    def may_finish_first(self, output: int) -> bool:
+        """Return whether a request that arrives now may finish before all that run."""
+        running = self._running
+        return not running or output - 1 < running[0][0] - len(self.ends)
+
     def next_finish(self) -> float:
-        """Return a time before which no other request finishes, if none arrives."""
+        """Return a time before which no other request finishes.
+
+        Except one that arrives later and `may_finish_first`; others only delay those that run.
+        """
         if self._seen < len(self.finished):
             return self.finished[self._seen]
         has_more = self._head < len(self.arrivals)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from llmbench.simulation.plan import Floats, Integers, Plan, Served
 def serve_alone(plan: Plan, engine: FastReplica) -> Served:
     """Serve a plan on an engine in the process of the load."""
     _arrive(engine, plan, np.arange(len(plan)), plan.due)
-    engine.advance(np.inf)
+    engine.advance(inf)
     return _served(plan, [engine], None)
 
 
@@ -31,7 +32,7 @@ def serve_balanced(
     else:
         chosen = np.fromiter(_by_load(plan, replicas, lags, policy, seed), np.int64, len(plan))
     for replica in replicas:
-        replica.advance(np.inf)
+        replica.advance(inf)
     return _served(plan, replicas, chosen)
 
 
@@ -65,7 +66,7 @@ def _by_load(
         chosen = choose(Choice(plan.requests[number], in_flight, everyone, seed))
         arrival = due + lags[chosen].next()
         replicas[chosen].arrive(number, arrival, prompts[number], outputs[number])
-        loads.add(chosen, due)
+        loads.add(chosen, due, outputs[number])
         yield chosen
 
 
@@ -87,7 +88,7 @@ class _Compared(Sequence[int]):
         self._moment = moment
         return self
 
-    def add(self, index: int, moment: float) -> None:
+    def add(self, index: int, moment: float, output: int) -> None:
         """Do nothing, since the replica has the request."""
 
 
@@ -100,7 +101,7 @@ class _Loads:
     def __init__(self, replicas: Sequence[FastReplica]) -> None:
         self._replicas = replicas
         self._in_flight = [0] * len(replicas)
-        self._look_at = [np.inf] * len(replicas)
+        self._look_at = [inf] * len(replicas)
         self._next: list[tuple[float, int]] = []
 
     def at(self, moment: float) -> list[int]:
@@ -109,7 +110,7 @@ class _Loads:
         while following and following[0][0] <= moment:
             look_at, index = heappop(following)
             if look_at == self._look_at[index]:  # else there is a newer entry
-                self._look_at[index] = np.inf
+                self._look_at[index] = inf
                 due.append(index)
         for index in due:
             replica = self._replicas[index]
@@ -117,16 +118,17 @@ class _Loads:
             self._look(index, replica.next_finish())
         return self._in_flight
 
-    def add(self, index: int, moment: float) -> None:
-        """Add a request to a replica."""
+    def add(self, index: int, moment: float, output: int) -> None:
+        """Count a request of ``output`` tokens that a replica gets."""
         self._in_flight[index] += 1
-        self._look(index, moment)
+        if self._replicas[index].may_finish_first(output):
+            self._look(index, moment)
 
     def _look(self, index: int, moment: float) -> None:
         """Look at a replica again when a moment has come."""
         if moment != self._look_at[index]:
             self._look_at[index] = moment
-            if moment < np.inf:
+            if moment < inf:
                 heappush(self._next, (moment, index))
 
 

@@ -40,7 +40,7 @@ class StepModel(Protocol):
         """Return the time of a decode step of sequences with no cached tokens, and per such token.
 
         A decode step of ``rows`` sequences with ``depth`` cached tokens in total takes the first
-        plus ``depth`` times the second.
+        plus ``depth`` times the second. More rows take no less time.
         """
 
     def decode_seconds(self, rows: int, depth: float) -> float:
