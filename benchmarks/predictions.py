@@ -32,7 +32,7 @@ from llmbench.scenario.cases import Case
 from llmbench.simulation import sources, step_times
 from llmbench.simulation.draws import Draw, Floats, Noise
 from llmbench.simulation.simulate import simulate
-from llmbench.simulation.step_times import IN_PROCESS, StepModel, StepTimes
+from llmbench.simulation.step_times import StepModel, StepTimes, fitted_replicas
 from llmbench.simulation.steps import reconstruct
 from llmbench.simulation.validation import Scaled, predicted, typical
 
@@ -84,9 +84,9 @@ def again(case: Case, model: StepModel, replicas: int, repeat: int) -> Run:
 
 def replayed(run: Run, fit: StepTimes) -> Run:
     """Simulate a run with its measured variation."""
-    replicas = sources.replicas_of(run.case)
-    model = fit.of(replicas if run.case.scenario.replicas else IN_PROCESS)
-    return again(run.case, Scaled(model, drawn=variations(model, run)), replicas, run.repeat)
+    model = fit.of(fitted_replicas(run.case))
+    drawn = Scaled(model, drawn=variations(model, run))
+    return again(run.case, drawn, sources.replicas_of(run.case), run.repeat)
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmbench.errors import InputError
 from llmbench.runs.run import Run
-from llmbench.scenario.replicas import ReplicasOptions
+from llmbench.scenario.cases import Case
 from llmbench.simulation import basis
 from llmbench.simulation.draws import NO_NOISE, Noise, Variation, repeated
 from llmbench.simulation.fitting import Fitted, Residuals, factors, fitted, residuals
@@ -173,16 +173,17 @@ def fit(runs: Sequence[Run]) -> StepTimes:
     """
     by_replicas: dict[int, list[Run]] = {}
     for run in runs:
-        by_replicas.setdefault(_replicas(run), []).append(run)
+        by_replicas.setdefault(fitted_replicas(run.case), []).append(run)
     if not by_replicas:
         raise InputError("step times: there is no run to fit them to; measure one first")
     fits = [_fit(_sample(count, own)) for count, own in sorted(by_replicas.items())]
     return replace(fits[0], others=tuple(fits[1:]))
 
 
-def _replicas(run: Run) -> int:
-    options = run.case.spec.get("replicas")
-    return ReplicasOptions.model_validate(options).size if options else IN_PROCESS
+def fitted_replicas(case: Case) -> int:
+    """Return the number of replicas whose fit is that of a case; IN_PROCESS without replicas."""
+    options = case.scenario.replicas
+    return options.size if options else IN_PROCESS
 
 
 def _sample(replicas: int, runs: list[Run]) -> _Sample:

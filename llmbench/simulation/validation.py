@@ -19,7 +19,7 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
 from llmbench.simulation import sources
 from llmbench.simulation.draws import Noise
-from llmbench.simulation.step_times import IN_PROCESS, StepModel
+from llmbench.simulation.step_times import StepModel, fitted_replicas
 
 FIGURES = ("ttft_p50", "ttft_p99", "e2e_p50", "e2e_p99")
 LARGE_ERROR = 0.10
@@ -179,13 +179,14 @@ def predicted(
 ) -> dict[str, tuple[float, int]]:
     """Return the typical percentiles of the runs of a load, simulated with a model.
 
-    Each is simulated so often that there are FEWEST_SIMULATED, and the noise of all their servers
-    is drawn at once: without much chance in which measured engines are among them.
+    Each is simulated so often that there are FEWEST_SIMULATED. The noise of all their servers is
+    drawn at once, so that each measured engine is the first of equally many.
     """
     case, repeats = group[0].case, -(-FEWEST_SIMULATED // len(group))
     replicas, runs = sources.replicas_of(case), list(group) * repeats
-    fit = model.of(replicas if case.scenario.replicas else IN_PROCESS)
-    noises = fit.noises(stream(case.scenario.seed, "noise"), replicas * len(runs))
+    noises = model.of(fitted_replicas(case)).noises(
+        stream(case.scenario.seed, "noise"), replicas * len(runs)
+    )
     scaled = Scaled(model, factor, iter(noises))
     return typical([simulate(run.case, scaled, replicas, run.repeat).records for run in runs])
 

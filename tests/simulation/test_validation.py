@@ -6,14 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from known_steps import Known
 from simulated_loads import Service, case, queued
 
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.runs.run import Run
 from llmbench.scenario.cases import Case
 from llmbench.simulation import validation
+from llmbench.simulation.draws import Noise
 from llmbench.simulation.step_times import StepModel
-from llmbench.simulation.validation import Predicted, Scaled, Validation, validate
+from llmbench.simulation.validation import (
+    Predicted,
+    Scaled,
+    Validation,
+    predicted,
+    typical,
+    validate,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +62,32 @@ def test_a_load_is_predicted_from_the_others_only() -> None:
     assert third["ttft_p50"].factor == pytest.approx(1.2, rel=1e-3)
 
 
-def test_repeats_of_a_load_are_pooled() -> None:
+def test_requests_of_repeats_count_together() -> None:
     validation = validated(measured(1.0), measured(1.0, repeat=2), measured(2.0))
     first = validation.held_out[0]
     assert (first.runs, first.figures[0].n) == (2, 1400)
+
+
+def test_percentiles_of_repeats_have_a_geometric_mean() -> None:
+    runs = [measured(1.0, seconds=0.2), measured(1.0, seconds=0.45, repeat=2)]
+    value, _ = typical([run.records for run in runs])["ttft_p99"]
+    assert value == pytest.approx(0.3)
+
+
+def test_runs_of_a_load_are_simulated_several_times_with_noise_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(validation, "FEWEST_SIMULATED", 5)
+    simulated: list[tuple[int, Noise]] = []
+
+    def noting(case: Case, model: StepModel, replicas: int, repeat: int) -> Run:
+        (noise,) = model.noises(np.random.default_rng(), replicas)
+        simulated.append((repeat, noise))
+        return queued(case, Service(0.25), replicas, repeat)
+
+    predicted([measured(1.0), measured(1.0, repeat=2)], Known(), noting)
+    assert [repeat for repeat, _ in simulated] == [1, 2, 1, 2, 1, 2]
+    assert len({id(noise.decode) for _, noise in simulated}) == 6
 
 
 def test_repeats_of_a_single_load_are_held_out_instead() -> None:
